@@ -1,0 +1,7 @@
+"""`python -m minidiff` is the command line, `minidiff`."""
+
+import sys
+
+from minidiff.cli import main
+
+sys.exit(main())

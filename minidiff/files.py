@@ -1,0 +1,84 @@
+"""Where files are, and how they are written and trusted.
+
+Shipped files live under `root()/data` and are listed with their sha256 in `data/SHA256SUMS`; what a run makes
+goes under `outputs()`, which git ignores. Only the standard library is used, so the set-up tools can import this.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def root() -> Path:
+    """The folder that holds `data/` and `notebooks/`: the clone, or `$MINIDIFF_ROOT` where that is set.
+
+    Raises FileNotFoundError when there is no `data/` in it (a wheel installed without the clone).
+    Example: `(root() / "data" / "fashion").exists()`.
+    """
+    here = Path(os.environ.get("MINIDIFF_ROOT") or Path(__file__).parents[1]).resolve()
+    if not (here / "data" / "SHA256SUMS").is_file():
+        raise FileNotFoundError(
+            f"no data/SHA256SUMS in {here}. minidiff runs from its clone: install it there with "
+            "'pip install -e .', or set MINIDIFF_ROOT to the clone."
+        )
+    return here
+
+
+def outputs() -> Path:
+    """The writable folder for runs and pictures: `root()/outputs`, or `$MINIDIFF_OUTPUTS`. Created on demand."""
+    folder = Path(os.environ.get("MINIDIFF_OUTPUTS") or root() / "outputs")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks. Example: `sha256(Path("x.bin"))[:8]`."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Write `content` so that a reader, or a crash at any moment, sees the old file or the new one, never half.
+
+    The bytes go to a neighbour file, reach the disk (fsync), and replace the target in one step.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(scratch, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def checksums() -> dict[str, str]:
+    """`{path relative to data/: sha256}` as listed in `data/SHA256SUMS` (the format of the `sha256sum` tool)."""
+    lines = (root() / "data" / "SHA256SUMS").read_text().splitlines()
+    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
+    return {name.strip().lstrip("*"): digest for digest, name in pairs}
+
+
+def verify(path: Path) -> Path:
+    """Return `path` if it is listed in `data/SHA256SUMS` and its bytes match; else raise ValueError or
+    FileNotFoundError."""
+    path = Path(path)
+    remedy = "restore it with 'git checkout -- data', or rebuild it with the script in data/build/"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {remedy}")
+    data = (root() / "data").resolve()
+    if not path.resolve().is_relative_to(data):
+        raise ValueError(f"{path} is not in {data}: only shipped files have a listed sha256")
+    name = path.resolve().relative_to(data).as_posix()
+    expected, found = checksums().get(name), sha256(path)
+    if expected is None:
+        raise ValueError(f"{name} is not listed in data/SHA256SUMS: add it there, or remove the file")
+    if found != expected:
+        raise ValueError(f"{name} has sha256 {found[:12]}..., data/SHA256SUMS says {expected[:12]}...: {remedy}")
+    return path

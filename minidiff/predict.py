@@ -1,0 +1,192 @@
+"""What a network is asked, and how its answer becomes `x0_hat`.
+
+A prediction is a row `(a, b)`: the network outputs `y = a x0 + b eps`. Together with `x_t = alpha x0 + sigma eps`
+these are two equations for two unknowns. With `det = alpha b - sigma a`, one solve replaces every "predict this from
+that":
+
+    x0_hat = (b x_t - sigma y) / det          eps_hat = (alpha y - a x_t) / det
+
+    row    (a, b)                                       det                  where it is singular
+    x0     (1, 0)                                       -sigma               t=0
+    eps    (0, 1)                                       alpha                alpha=0 (t=1 of Linear and Cosine)
+    v      (-sigma, alpha)                              alpha^2 + sigma^2    never
+    flow   (alpha', sigma')                             alpha sigma' - sigma alpha'   where a rate is infinite
+    edm    (sigma, -alpha sd^2) / (sd sqrt(V))          -sqrt(V) / sd        never;  V = alpha^2 sd^2 + sigma^2
+
+An error in y is multiplied by |sigma/det| in x0_hat and by |alpha/det| in eps_hat. Squared errors convert at fixed
+x_t
+by |dy|^2 = (det/sigma)^2 |dx0|^2, so a loss can be taken in another row's space than the network's own.
+Sources: v, Salimans & Ho 2022 (arXiv 2202.00512); edm, Karras et al. 2022 (arXiv 2206.00364) generalised to any
+alpha;
+prediction and loss space as two knobs, Li & He 2025 (arXiv 2511.13720).
+
+A denoiser answers one question, `denoise(x_t, t, cond) -> x0_hat`. Samplers, guidance and inversion ask nothing else.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from minidiff.schedule import Schedule, add_noise, ell, expand
+
+ROWS = ("x0", "eps", "v", "flow", "edm")
+Denoise = Callable[..., Tensor]
+
+
+class HasPosteriorMean(Protocol):
+    """Anything that knows the exact `E[x0 | x_t]`: `posterior_mean(x_t, alpha, sigma) -> x0_hat`."""
+
+    def posterior_mean(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
+
+
+def row(pred: str, schedule: Schedule, t: Tensor, sd: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The pair (a, b) of `y = a x0 + b eps`, each of t's shape; `sd` is the data's standard deviation (edm only).
+
+    ValueError for an unknown word. Example: `row("flow", Linear(), torch.tensor(0.3))` is (-1, 1): y = eps - x0.
+    """
+    one, zero = torch.ones_like(t), torch.zeros_like(t)
+    if pred == "x0":
+        return one, zero
+    if pred == "eps":
+        return zero, one
+    if pred == "v":
+        return -schedule.sigma(t), schedule.alpha(t)
+    if pred == "flow":
+        return schedule.rates(t)
+    if pred == "edm":
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        scale = sd * torch.sqrt(alpha**2 * sd**2 + sigma**2)
+        return sigma / scale, -alpha * sd**2 / scale
+    raise ValueError(f"unknown prediction {pred!r}: expected one of {', '.join(ROWS)}")
+
+
+def det(pred: str, schedule: Schedule, t: Tensor, sd: float = 1.0) -> Tensor:
+    """The determinant `alpha b - sigma a` of the row at t, of t's shape: 0 where the row cannot be solved."""
+    a, b = row(pred, schedule, t, sd)
+    return schedule.alpha(t) * b - schedule.sigma(t) * a
+
+
+def solve(pred: str, schedule: Schedule, x_t: Tensor, t: Tensor, y: Tensor, sd: float = 1.0) -> tuple[Tensor, Tensor]:
+    """From the network's `y` to `(x0_hat, eps_hat)`, both of x_t's shape.
+
+    Raises ValueError where the row is singular, naming row, schedule and t.
+    Example: `x0_hat, eps_hat = solve("v", Cosine(), x_t, t, net(x_t))`.
+    """
+    a, b = row(pred, schedule, t, sd)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    d = alpha * b - sigma * a
+    bad = ~torch.isfinite(d) | (d.abs() < 1e-9)
+    if bad.any():
+        where = t[bad].flatten()[0].item() if t.ndim else t.item()
+        raise ValueError(
+            f"the row {pred!r} is singular on {type(schedule).__name__} at t={where:g} (alpha b - sigma a is "
+            f"{d[bad].flatten()[0].item() if t.ndim else d.item():g}): use another row there (v is never singular)"
+        )
+    c = [expand(v, x_t) for v in (b / d, sigma / d, alpha / d, a / d)]
+    return c[0] * x_t - c[1] * y, c[2] * y - c[3] * x_t
+
+
+def score(x_t: Tensor, x0_hat: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The gradient of log p_t at x_t, from the posterior mean: `(alpha x0_hat - x_t) / sigma^2` (Tweedie's formula).
+
+    alpha, sigma: (), (B,) or (B,F). Source: Efron 2011, "Tweedie's formula and selection bias".
+    Example: `score(x_t, denoise(x_t, t), schedule.alpha(t), schedule.sigma(t))`.
+    """
+    return (expand(alpha, x_t) * x0_hat - x_t) / expand(sigma, x_t) ** 2
+
+
+@dataclass
+class Denoiser:
+    """A network, a schedule and a row make a denoiser: `denoise(x_t, t, cond=None) -> x0_hat`, of x_t's shape.
+
+    The network sees `net(x_t / sqrt(alpha^2 sd^2 + sigma^2), ell, cond)`, never a schedule. `sd` is the data's
+    standard deviation.
+    Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
+    Example: `denoise = Denoiser(MLP(dim=2), Linear(), "v"); x0_hat = denoise(x_t, torch.tensor(0.5))`.
+    """
+
+    net: torch.nn.Module
+    schedule: Schedule
+    pred: str = "v"
+    sd: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.pred not in ROWS:
+            raise ValueError(f"unknown prediction {self.pred!r}: expected one of {', '.join(ROWS)}")
+        if not (math.isfinite(self.sd) and self.sd > 0):
+            raise ValueError(f"sd={self.sd}: the data's standard deviation must be positive")
+
+    def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The network's raw answer y, with input scaling. t: (), (B,) or (B,F)."""
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        scale = expand(torch.rsqrt(alpha**2 * self.sd**2 + sigma**2), x_t)
+        level = ell(self.schedule, t).to(torch.float32).to(x_t.device)
+        return self.net(scale * x_t, level.expand(x_t.shape[0]) if level.ndim == 0 else level, cond)
+
+    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        t = torch.as_tensor(t)
+        clean = self.schedule.sigma(t) == 0
+        t_safe = torch.where(clean, 0.5, t)  # any regular level: the result is replaced below
+        x0_hat, _ = solve(self.pred, self.schedule, x_t, t_safe, self.output(x_t, t, cond), self.sd)
+        if not clean.any():
+            return x0_hat
+        return torch.where(expand(clean, x_t).bool(), x_t / expand(self.schedule.alpha(t), x_t), x0_hat)
+
+
+def loss(
+    denoise: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond: Tensor | None = None, space: str | None = None
+) -> Tensor:
+    """The training loss of each sample, shape (B,): the mean squared error of y, in the space of row `space`.
+
+    x0, eps: (B, ...); t: (), (B,) or (B,F). `space` defaults to the network's own row; another row multiplies the
+    error by
+    (det'/det)^2. Source: Ho et al. 2020, eq. 14 (space="eps" is L_simple).
+    Example: `loss(denoise, x0, torch.randn_like(x0), torch.rand(len(x0))).mean().backward()`.
+    """
+    schedule, pred, sd = denoise.schedule, denoise.pred, denoise.sd
+    y_hat = denoise.output(add_noise(schedule, x0, eps, t), t, cond)
+    a, b = row(pred, schedule, t, sd)
+    error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
+    if space is not None and space != pred:
+        error = error * expand(det(space, schedule, t, sd) / det(pred, schedule, t, sd), x0) ** 2
+    return error.flatten(1).mean(1)  # (B,)
+
+
+def guide(denoise: Denoise, w: float, null: Tensor | int) -> Denoise:
+    """Classifier-free guidance: a denoiser around a denoiser, `uncond + w (cond - uncond)`.
+
+    `null` is the label that stands for "no condition". w=1 is plain conditional sampling, w=0 unconditional; the
+    other
+    published form, (1+g) cond - g uncond, is w = 1+g. Every row is affine in y at fixed x_t, so guiding x0_hat, eps
+    or v is the same.
+    ValueError for a w that is not finite. Source: Ho & Salimans 2022, arXiv 2207.12598.
+    Example: `heun(guide(denoise, 3.0, null=10), x, grid, schedule, cond=labels)`.
+    """
+    if not math.isfinite(w):
+        raise ValueError(f"guidance weight w={w}: expected a finite number, 1 for plain conditional sampling")
+
+    def guided(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        if cond is None:
+            raise ValueError("guidance needs a condition: pass cond=labels to the sampler")
+        uncond = denoise(x_t, t, torch.as_tensor(null, device=cond.device).expand_as(cond))
+        return uncond + w * (denoise(x_t, t, cond) - uncond)
+
+    return guided
+
+
+def exact_denoiser(source: HasPosteriorMean, schedule: Schedule) -> Denoise:
+    """The best possible denoiser of a known source, with no training: the posterior mean `E[x0 | x_t]`.
+
+    `source` is `data.toy.Mixture` or `data.toy.FiniteSet`. It ignores `cond`.
+    Example: `exact_denoiser(grid25(), Linear())(x_t, torch.tensor(0.5))`.
+    """
+
+    def denoise(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        t = torch.as_tensor(t)
+        return source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t))
+
+    return denoise

@@ -1,0 +1,182 @@
+"""From noise to data: four samplers, each one short loop over a grid of noise levels.
+
+A step goes from level t to the next level s. All four split the noisy `x_t` into what the denoiser believes,
+`x0_hat`, and
+what is left, `eps_hat = (x_t - alpha x0_hat) / sigma`, and recombine the two at s:
+
+    ddim      x_s = alpha_s x0_hat + sqrt(sigma_s^2 - eta^2 tau) eps_hat + eta sqrt(tau) z,
+              tau = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2): eta=1 is DDPM's ancestral step, eta=0
+              adds no noise
+    euler     x_s = x_t + (s - t) u,  the velocity u = alpha' x0_hat + sigma' eps_hat of the probability-flow ODE
+    heun      the same, with the mean of the velocities at both ends (the last step, to sigma=0, is Euler's)
+    dpmpp_2m  ddim in which x0_hat is extrapolated from the last two denoiser calls, in log-SNR
+
+The grid decides everything else: shape (N+1,) for all samples alike, (N+1,B) for a level each, (N+1,B,F) for a level
+per frame.
+Where s = t a token keeps its value. A grid that runs upwards from a small t inverts (eta=0).
+Each sampler is a generator that yields `(s, x_s, x0_hat)` after every step: `last(ddim(...))` is the sample.
+Sources: Song et al. 2020 (arXiv 2010.02502); Karras et al. 2022 (arXiv 2206.00364), algorithm 1; Lu et al. 2022
+(arXiv 2211.01095).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Generator, Tensor
+
+from minidiff.predict import Denoise
+from minidiff.schedule import Schedule, expand
+
+Steps = Iterator[tuple[Tensor, Tensor, Tensor]]
+
+
+def prior(schedule: Schedule, shape: tuple[int, ...], generator: Generator | None = None, t: float = 1.0) -> Tensor:
+    """Where sampling starts: `sigma(t) eps`, float32. Example: `prior(Cosine(), (16, 2),
+    torch.Generator().manual_seed(0))`."""
+    return float(schedule.sigma(torch.tensor(t, dtype=torch.float64))) * torch.randn(shape, generator=generator)
+
+
+def last(steps: Steps) -> Tensor:
+    """Run a sampler to its end and return the final x. Example: `x = last(heun(denoise, noise, uniform_grid(20),
+    Linear()))`."""
+    final = None
+    for _, x, _ in steps:
+        final = x
+    if final is None:
+        raise ValueError("the sampler has no step left to make: a generator runs once, call the sampler again")
+    return final
+
+
+def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
+    """Return the grid if a sampler can run on it; else ValueError that names what is wrong and where."""
+    grid = torch.as_tensor(grid)
+    if grid.ndim not in (1, 2, 3) or len(grid) < 2:
+        raise ValueError(f"grid of shape {tuple(grid.shape)}: expected (N+1,), (N+1,B) or (N+1,B,F) with N >= 1")
+    if not torch.isfinite(grid).all() or grid.min() < 0 or grid.max() > 1:
+        raise ValueError(f"grid values must lie in [0, 1], got {grid.min().item():g} to {grid.max().item():g}")
+    expand(grid[0], x)  # raises where B or F do not fit
+    moves = grid.diff(dim=0)
+    if (moves > 0).any() and (moves < 0).any():
+        raise ValueError(
+            "grid is not monotone: it rises in one place and falls in another; sort it, or invert separately"
+        )
+    if (moves > 0).any() and (schedule.sigma(grid[:-1])[moves > 0] == 0).any():
+        raise ValueError("a rising grid must start above t=0, where there is no noise to scale up: start at 0.01, say")
+    return grid
+
+
+def keep(new: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    """`new` where the level moved, the old x where s = t (clean frames, say)."""
+    held = s == t
+    return torch.where(expand(held, x).bool(), x, new) if held.any() else new
+
+
+def eps_hat(schedule: Schedule, x: Tensor, t: Tensor, x0_hat: Tensor) -> Tensor:
+    """The noise that `x0_hat` leaves unexplained: `(x - alpha x0_hat) / sigma`. NaN where sigma is 0 (see `keep`)."""
+    return (x - expand(schedule.alpha(t), x) * x0_hat) / expand(schedule.sigma(t), x)
+
+
+@torch.no_grad()
+def ddim(
+    denoise: Denoise,
+    x: Tensor,
+    grid: Tensor,
+    schedule: Schedule,
+    cond: Tensor | None = None,
+    eta: float = 0.0,
+    generator: Generator | None = None,
+) -> Steps:
+    """DDIM; `eta=1` is DDPM's ancestral sampler, `eta=0` deterministic. x: (B, ...); yields `(s, x_s, x0_hat)`.
+
+    ValueError for an eta outside [0, 1] or a rising grid with eta > 0. Source: Song et al. 2020, eq. 12 and 16.
+    Example: `last(ddim(denoise, prior(schedule, (16, 2)), uniform_grid(50), schedule, eta=1))`.
+    """
+    grid = check_grid(grid, x, schedule)
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta}: expected 0 (deterministic) to 1 (DDPM)")
+    if eta > 0 and (grid.diff(dim=0) > 0).any():
+        raise ValueError(f"eta={eta} on a rising grid: inversion is deterministic, use eta=0")
+    for t, s in zip(grid[:-1], grid[1:], strict=True):
+        x0_hat = denoise(x, t, cond)
+        alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        new = expand(alpha_s, x) * x0_hat
+        if eta == 0:
+            new = new + expand(sigma_s, x) * eps_hat(schedule, x, t, x0_hat)
+        else:
+            tau = (sigma_s**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)).clamp(min=0)
+            z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=_device(generator, x)).to(x.device)
+            new = new + expand((sigma_s**2 - eta**2 * tau).sqrt(), x) * eps_hat(schedule, x, t, x0_hat)
+            new = new + expand(eta * tau.sqrt(), x) * z
+        x = keep(new, x, t, s)
+        yield s, x, x0_hat
+
+
+def _device(generator: Generator | None, x: Tensor) -> torch.device:
+    return x.device if generator is None else generator.device
+
+
+def velocity(schedule: Schedule, x: Tensor, t: Tensor, x0_hat: Tensor) -> Tensor:
+    """dx/dt of the probability-flow ODE: `alpha' x0_hat + sigma' eps_hat`, of x's shape."""
+    d_alpha, d_sigma = schedule.rates(t)
+    return expand(d_alpha, x) * x0_hat + expand(d_sigma, x) * eps_hat(schedule, x, t, x0_hat)
+
+
+@torch.no_grad()
+def euler(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
+    """Euler's method on the probability-flow ODE, order 1. x: (B, ...); yields `(s, x_s, x0_hat)`.
+
+    With `Linear` this is how rectified flow samples. Example: `last(euler(denoise, x, uniform_grid(50), Linear()))`.
+    """
+    grid = check_grid(grid, x, schedule)
+    for t, s in zip(grid[:-1], grid[1:], strict=True):
+        x0_hat = denoise(x, t, cond)
+        x = keep(x + expand(s - t, x) * velocity(schedule, x, t, x0_hat), x, t, s)
+        yield s, x, x0_hat
+
+
+@torch.no_grad()
+def heun(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
+    """Heun's method, order 2: two denoiser calls a step, one where the step ends at sigma=0. Yields `(s, x_s,
+    x0_hat)`.
+
+    With `Karras` and `rho_grid` this is EDM's deterministic sampler. Source: Karras et al. 2022, algorithm 1.
+    Example: `last(heun(denoise, x, rho_grid(18), Karras()))` makes 35 calls.
+    """
+    grid = check_grid(grid, x, schedule)
+    for t, s in zip(grid[:-1], grid[1:], strict=True):
+        x0_hat = denoise(x, t, cond)
+        u_t = velocity(schedule, x, t, x0_hat)
+        step = expand(s - t, x)
+        new = keep(x + step * u_t, x, t, s)
+        noisy = (schedule.sigma(s) > 0) & (s != t)
+        if noisy.any():
+            u_s = velocity(schedule, new, s, denoise(new, s, cond))
+            new = torch.where(expand(noisy, x).bool(), x + step * (u_t + u_s) / 2, new)
+        x = new
+        yield s, x, x0_hat
+
+
+@torch.no_grad()
+def dpmpp_2m(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
+    """DPM-Solver++(2M), order 2 at one call a step: x0_hat is extrapolated along log-SNR. Yields `(s, x_s, x0_hat)`.
+
+    The first step, and a step to sigma=0, are of order 1. Source: Lu et al. 2022 (arXiv 2211.01095), algorithm 2.
+    Example: `last(dpmpp_2m(denoise, x, uniform_grid(20), Cosine()))`.
+    """
+    grid = check_grid(grid, x, schedule)
+    before = h_before = torch.zeros(())  # the previous x0_hat and log-SNR step, token by token
+    for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+        x0_hat = denoise(x, t, cond)
+        alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
+        moved = s != t
+        h = (alpha_s / sigma_s).log() - (alpha_t / sigma_t).log()  # infinite where alpha_t or sigma_s is 0
+        # Extrapolation weight h / (2 h_before); 0 (order 1) without a past or at an infinite step
+        gain = 0.5 * h / h_before if i else torch.zeros_like(h)
+        gain = torch.where(torch.isfinite(h) & torch.isfinite(gain), gain, 0.0)
+        guess = x0_hat + expand(gain, x) * (x0_hat - before) if i else x0_hat
+        ratio = sigma_s / sigma_t
+        x_new = expand(ratio, x) * x + expand(alpha_s - alpha_t * ratio, x) * guess
+        before = x0_hat if not i else torch.where(expand(moved, x).bool(), x0_hat, before)
+        h_before = torch.where(moved, h, h_before)
+        x = keep(x_new, x, t, s)
+        yield s, x, x0_hat
