@@ -1,0 +1,4 @@
+"""Numbers about samples. Feature functions are passed in: nothing here trains or loads a network.
+
+`frechet` how far two sets are apart, `neighbours` precision, recall and nearest images, `modes` toy mixtures.
+"""

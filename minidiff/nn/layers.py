@@ -1,0 +1,48 @@
+"""Layers that several networks share."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class NoiseEmbedding(nn.Module):
+    """The noise level `ell` (B,), roughly in [-10, 10], as a vector (B, dim): sines and cosines, then two linear
+    layers.
+
+    Periods run from about 0.5 to 64, so that neighbouring levels look alike and distant ones do not.
+    Example: `NoiseEmbedding(64)(torch.zeros(8))` is (8, 64). Source: after Vaswani et al. 2017, arXiv 1706.03762,
+    section 3.5.
+    """
+
+    def __init__(self, dim: int, waves: int = 16):
+        super().__init__()
+        self.register_buffer("freq", 2 * math.pi / torch.logspace(-1, 6, waves, base=2), persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(2 * waves, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, ell: Tensor) -> Tensor:
+        phase = ell[:, None] * self.get_buffer("freq")  # (B, waves)
+        return self.mlp(torch.cat([phase.sin(), phase.cos()], 1))  # (B, dim)
+
+
+class LabelEmbedding(nn.Embedding):
+    """A class label as a vector, with one more row for "no label": label `classes` is the null label, and so is
+    `None`.
+
+    Errors: ValueError for a label outside 0..classes. Example: `LabelEmbedding(10, 64)(torch.tensor([3, 10]), 2)` is
+    (2, 64).
+    """
+
+    def __init__(self, classes: int, dim: int):
+        super().__init__(classes + 1, dim)
+        self.null = classes
+
+    def forward(self, label: Tensor | None, batch: int) -> Tensor:  # type: ignore[override]
+        if label is None:
+            label = torch.full((batch,), self.null, device=self.weight.device)
+        if label.device.type == "cpu" and label.numel() and not 0 <= int(label.min()) <= int(label.max()) <= self.null:
+            raise ValueError(
+                f"class labels must lie in 0..{self.null - 1} ({self.null} for none), "
+                f"got {int(label.min())}..{int(label.max())}"
+            )
+        return super().forward(label)

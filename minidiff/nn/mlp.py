@@ -1,0 +1,41 @@
+"""A small network for points in one or two dimensions."""
+
+import torch
+from torch import Tensor, nn
+
+from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
+
+
+class MLP(nn.Module):
+    """A residual multilayer perceptron: `net(x (B,D), ell (B,), cond) -> y (B,D)`.
+
+    dim: D. width, depth: of the hidden layers. classes: 0, or the number of class labels (label `classes` and None
+    mean none).
+    levels: False drops the noise level, the control of chapter 03. ValueError when x is not (B, dim).
+    Example: `MLP(dim=2)(torch.randn(8, 2), torch.zeros(8))` is (8, 2).
+    """
+
+    def __init__(self, dim: int, width: int = 128, depth: int = 3, classes: int = 0, levels: bool = True):
+        super().__init__()
+        self.dim = dim
+        self.inp = nn.Linear(dim, width)
+        self.level = NoiseEmbedding(width) if levels else None
+        self.label = LabelEmbedding(classes, width) if classes else None
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
+            for _ in range(depth)
+        )
+        self.out = nn.Linear(width, dim)
+
+    def forward(self, x: Tensor, ell: Tensor, cond: Tensor | None = None) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"this MLP takes points of shape (B, {self.dim}), got {tuple(x.shape)}")
+        context = x.new_zeros(())
+        if self.level is not None:
+            context = context + self.level(ell)  # (B, width)
+        if self.label is not None:
+            context = context + self.label(cond, len(x))  # (B, width)
+        h = self.inp(x)
+        for block in self.blocks:
+            h = h + block(h + context)
+        return self.out(torch.nn.functional.silu(h))

@@ -1,0 +1,111 @@
+"""The U-Net of DDPM, without attention: down to see widely, up to paint finely, with a bridge at every size.
+
+Each residual block hears the noise level (and the class) as a scale and a shift of its features. Sizes halve by a
+convolution of
+stride 2 and return by repeating pixels to exactly the size on the other side of the bridge, so 28 -> 14 -> 7 -> 4
+works as well as 32.
+Sources: Ronneberger et al. 2015, arXiv 1505.04597; Ho et al. 2020, arXiv 2006.11239, appendix B.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
+
+
+class ResBlock(nn.Module):
+    """norm, conv, (scale and shift from the context), norm, conv, plus the input. x: (B,C,H,W), context: (B,E) ->
+    (B,out,H,W).
+
+    Example: `ResBlock(32, 64, 128)(torch.randn(2, 32, 8, 8), torch.randn(2, 128))` is (2, 64, 8, 8).
+    """
+
+    def __init__(self, channels: int, out: int, context: int):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(8, channels), nn.Conv2d(channels, out, 3, padding=1)
+        self.modulate = nn.Linear(context, 2 * out)
+        self.norm2, self.conv2 = nn.GroupNorm(8, out, affine=False), nn.Conv2d(out, out, 3, padding=1)
+        self.skip = nn.Conv2d(channels, out, 1) if channels != out else nn.Identity()
+        nn.init.zeros_(self.conv2.weight)  # a fresh block passes its input through
+        nn.init.zeros_(self.conv2.bias if self.conv2.bias is not None else self.conv2.weight)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        scale, shift = self.modulate(context)[:, :, None, None].chunk(2, dim=1)  # 2 x (B, out, 1, 1)
+        h = self.conv2(F.silu(self.norm2(h) * (1 + scale) + shift))
+        return self.skip(x) + h
+
+
+class UNet(nn.Module):
+    """`net(x (B,C,H,W), ell (B,), cond) -> y (B,C,H,W)` for images of any even size.
+
+    channels: C. base: features at full size, a multiple of 8. mults: features at each size, in units of base; one
+    halving between
+    neighbours. blocks: residual blocks at each size on the way down (one more on the way up). classes: 0, or the
+    number of class
+    labels (label `classes` and None mean none). ValueError for an odd size, another number of channels or a label
+    out of range.
+    Example: `UNet(1, base=32, mults=(1, 2, 2))(torch.randn(2, 1, 28, 28), torch.zeros(2))` is (2, 1, 28, 28).
+    """
+
+    def __init__(
+        self, channels: int, base: int = 32, mults: tuple[int, ...] = (1, 2, 2), blocks: int = 2, classes: int = 0
+    ):
+        super().__init__()
+        if base % 8 or base < 8:
+            raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
+        self.channels = channels
+        context = 4 * base
+        self.level = NoiseEmbedding(context)
+        self.label = LabelEmbedding(classes, context) if classes else None
+        self.inp = nn.Conv2d(channels, base, 3, padding=1)
+        self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
+        widths, skips = [base * m for m in mults], [base]
+        here = base
+        for i, width in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(ResBlock(here, width, context))
+                here = width
+                skips.append(here)
+            if i < len(widths) - 1:
+                self.shrink.append(nn.Conv2d(here, here, 3, stride=2, padding=1))
+                skips.append(here)
+        self.mid = nn.ModuleList([ResBlock(here, here, context), ResBlock(here, here, context)])
+        for i, width in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(ResBlock(here + skips.pop(), width, context))
+                here = width
+            if i > 0:
+                self.grow.append(nn.Conv2d(here, here, 3, padding=1))
+        self.out = nn.Sequential(nn.GroupNorm(8, here), nn.SiLU(), nn.Conv2d(here, channels, 3, padding=1))
+        self.blocks = blocks
+
+    def forward(self, x: Tensor, ell: Tensor, cond: Tensor | None = None) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(
+                f"this U-Net takes images (B, {self.channels}, H, W) with H and W even, got {tuple(x.shape)}"
+            )
+        context = self.level(ell)  # (B, E)
+        if self.label is not None:
+            context = context + self.label(cond, len(x))
+        context = F.silu(context)
+
+        h = self.inp(x)  # (B, base, H, W)
+        bridge = [h]
+        for i, block in enumerate(self.down):
+            h = block(h, context)
+            bridge.append(h)
+            level, nth = divmod(i, self.blocks)
+            if nth == self.blocks - 1 and level < len(self.shrink):
+                h = self.shrink[level](h)  # (B, C, H/2, W/2)
+                bridge.append(h)
+        for block in self.mid:
+            h = block(h, context)
+        for i, block in enumerate(self.up):
+            h = block(torch.cat([h, bridge.pop()], dim=1), context)
+            level, nth = divmod(i, self.blocks + 1)
+            if nth == self.blocks and level < len(self.grow):
+                size = bridge[-1].shape[-2:]  # the size before the halving, odd or even
+                h = self.grow[level](F.interpolate(h, size=size, mode="nearest"))
+        return self.out(h)

@@ -1,0 +1,1 @@
+"""One training loop, its moving average, and how a run is kept."""

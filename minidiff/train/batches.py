@@ -1,0 +1,43 @@
+"""Where batches come from. A batch is a function of the step number alone, so a resumed run sees exactly the same
+data."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+Batch = tuple[Tensor, ...]
+
+
+def step_generator(seed: int, step: int) -> Generator:
+    """The random numbers of one step, on the CPU: the same for the same (seed, step), unrelated for any other."""
+    return Generator().manual_seed((seed * 1_000_003 + step) * 2_654_435_761 % 2**63)
+
+
+def shuffled(tensors: Sequence[Tensor], batch_size: int, seed: int = 0) -> Callable[[int], Batch]:
+    """Batches of a data set held in memory, reshuffled every epoch; the short batch at an epoch's end is dropped.
+
+    tensors: all with the same first dimension N, e.g. (images, labels). ValueError for an empty or too small set.
+    Example: `fit(denoise, shuffled([x0], 128), steps=1000)`.
+    """
+    n = len(tensors[0])
+    if any(len(t) != n for t in tensors) or not 1 <= batch_size <= n:
+        raise ValueError(f"cannot make batches of {batch_size} from tensors of lengths {[len(t) for t in tensors]}")
+    per_epoch = n // batch_size
+    order: dict[int, Tensor] = {}  # the current epoch's, only
+
+    def batch(step: int) -> Batch:
+        epoch, i = divmod(step, per_epoch)
+        if epoch not in order:
+            order.clear()
+            order[epoch] = torch.randperm(n, generator=step_generator(seed + 1, epoch))
+        pick = order[epoch][i * batch_size : (i + 1) * batch_size]
+        return tuple(t[pick] for t in tensors)
+
+    return batch
+
+
+def fresh(sample: Callable[[int, Generator], Tensor], batch_size: int, seed: int = 0) -> Callable[[int], Batch]:
+    """Batches of an endless source, never the same twice. Example: `fit(denoise, fresh(grid25().sample, 256),
+    steps=1000)`."""
+    return lambda step: (sample(batch_size, step_generator(seed + 1, step)),)

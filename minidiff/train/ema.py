@@ -1,0 +1,52 @@
+"""The exponential moving average of the weights: what is sampled from and shipped.
+
+After step k, `ema <- d_k ema + (1 - d_k) weights` with `d_k = min(decay, (1 + k) / (10 + k))`: the ramp forgets the
+random start
+quickly. Source: Polyak & Juditsky 1992; in diffusion models since Ho et al. 2020 (arXiv 2006.11239).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class EMA:
+    """Keeps float32 averages of a network's parameters, and copies of its buffers.
+
+    Example: `ema = EMA(net, 0.999); ema.update(net, k)` after step k = 0, 1, ...; then `with ema.applied(net):
+    sample(...)`.
+    ValueError for a decay outside [0, 1).
+    """
+
+    def __init__(self, net: nn.Module, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA decay={decay}: expected 0 <= decay < 1")
+        self.decay = decay
+        self.weights = {name: p.detach().float().clone() for name, p in net.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, step: int) -> None:
+        """One step towards the current weights; `step` counts from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, p in net.named_parameters():
+            self.weights[name].lerp_(p.detach().float(), 1 - decay)
+
+    @torch.no_grad()
+    def copy_to(self, net: nn.Module) -> None:
+        """Overwrite the network's weights by the averages."""
+        for name, p in net.named_parameters():
+            p.copy_(self.weights[name])
+
+    @contextmanager
+    def applied(self, net: nn.Module) -> Iterator[nn.Module]:
+        """The network with averaged weights inside the block, and its own again after it."""
+        kept: dict[str, Tensor] = {name: p.detach().clone() for name, p in net.named_parameters()}
+        self.copy_to(net)
+        try:
+            yield net
+        finally:
+            with torch.no_grad():
+                for name, p in net.named_parameters():
+                    p.copy_(kept[name])

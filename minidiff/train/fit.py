@@ -1,0 +1,190 @@
+"""One training loop, as a generator: you write `for state in fit(...)`, and plot, sample or stop inside the loop.
+
+Everything random in step k comes from a generator seeded by (seed, k), and the batch is a function of k alone. So a
+run is its
+weights, its optimizer, its average and one number, the step: killed at any moment and started again, it repeats
+exactly
+(bit for bit on a CPU with a fixed number of threads) what the uninterrupted run does.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from tqdm.auto import tqdm
+
+from minidiff import predict
+from minidiff.train.batches import Batch, step_generator
+from minidiff.train.ema import EMA
+from minidiff.train.resume import deferred_interrupt, open_log, restore_state, save_state
+
+LEVELS = 5  # the loss is also reported in this many equal bins of t
+Loss = Callable[[Any, Batch, Generator], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class State:
+    """What `fit` yields. Losses are means since the last yield; `levels[i]` is the loss for t in [i/5, (i+1)/5), NaN
+    if unseen."""
+
+    step: int
+    loss: float
+    levels: list[float]
+    grad_norm: float
+    lr: float
+    samples_per_s: float
+    samples: int
+    ema: EMA = field(repr=False)
+
+    def line(self) -> str:
+        """The state as one line of JSON, without the weights; NaN is written as null."""
+        row = {k: v for k, v in vars(self).items() if k != "ema"}
+        row["levels"] = [None if math.isnan(v) else round(v, 6) for v in self.levels]
+        return json.dumps(row)
+
+
+def denoising_loss(denoise: predict.Denoiser, batch: Batch, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. batch: (x0,) or (x0, cond) ->
+    (B,), (B,)."""
+    x0, cond = batch[0], batch[1] if len(batch) > 1 else None
+    t = torch.rand(len(x0), generator=generator).to(x0)
+    eps = torch.randn(x0.shape, generator=generator).to(x0)
+    return predict.loss(denoise, x0, eps, t, cond), t
+
+
+class Tally:
+    """Means of the loss, overall and by noise level, kept on the device so that a step never waits for a number."""
+
+    def __init__(self, device: torch.device):
+        self.sums, self.counts = torch.zeros(2, LEVELS + 1, device=device)
+
+    def add(self, losses: Tensor, t: Tensor) -> None:
+        """Add losses (B,) at levels t (B,) or (B,F) (then the mean level counts)."""
+        level = (t.flatten(1).mean(1) if t.ndim > 1 else t).mul(LEVELS).long().clamp(0, LEVELS - 1) + 1
+        for index in (level, torch.zeros_like(level)):
+            self.sums.scatter_add_(0, index, losses.float())
+            self.counts.scatter_add_(0, index, torch.ones_like(losses, dtype=torch.float32))
+
+    def means(self) -> list[float]:
+        """[overall, level 0, ..., level 4] since the last call; NaN where nothing was added."""
+        values = (self.sums / self.counts).tolist()
+        self.sums.zero_()
+        self.counts.zero_()
+        return values
+
+
+def learning_rate(step: int, steps: int, lr: float, warmup: int, decay_from: float) -> float:
+    """Linear warm-up over `warmup` steps, constant, then linear to 0 over the last `1 - decay_from` of the run."""
+    rate = lr * min(1.0, (step + 1) / max(1, warmup))
+    fall = decay_from * steps
+    return rate * (steps - step) / (steps - fall) if step > fall else rate
+
+
+def fit(
+    model: Any,
+    batch: Callable[[int], Batch],
+    steps: int,
+    *,
+    loss: Loss = denoising_loss,
+    lr: float = 1e-3,
+    warmup: int = 100,
+    decay_from: float = 1.0,
+    clip: float = 1.0,
+    weight_decay: float = 0.0,
+    ema: float = 0.999,
+    seed: int = 0,
+    every: int = 50,
+    folder: Path | str | None = None,
+    save_every: int = 500,
+    progress: bool = True,
+) -> Iterator[State]:
+    """Train `model` (a Denoiser, or any module) with AdamW and yield a `State` every `every` steps and at the end.
+
+    batch: step -> tensors, from `shuffled` or `fresh`. loss: (model, batch, generator) -> losses (B,) and their
+    levels t (B,).
+    lr: see `learning_rate`. clip: the largest gradient norm. bf16 autocast where the device is CUDA. The network
+    keeps its raw
+    weights; `state.ema` has the averages. folder: where to log (log.jsonl) and to save (state.safetensors, every
+    `save_every`
+    steps, on Ctrl-C, when the loop is left, and at the end); a state found there is resumed.
+    Raises FloatingPointError when the loss is not finite, CheckpointError when the saved state belongs to another
+    run.
+    Example: `for state in fit(Denoiser(MLP(dim=2), Linear()), fresh(grid25().sample, 256), 1000): print(state.loss)`.
+    """
+    net: nn.Module = getattr(model, "net", model)
+    device = next(net.parameters()).device
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+    average, tally = EMA(net, ema), Tally(device)
+    settings = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip, "weight_decay": weight_decay}
+    settings |= {"ema": ema, "seed": seed, "steps": steps}
+    done, samples, path, log = 0, 0, None, None
+    if folder is not None:
+        path = Path(folder) / "state.safetensors"
+        if path.exists():
+            done, samples = restore_state(path, net, optimizer, average, settings)
+        log = open_log(Path(folder), done)
+
+    def save() -> None:
+        if path is not None:
+            save_state(path, net, optimizer, average, {**settings, "step": done, "samples": samples})
+
+    net.train()
+    bar = tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
+    try:
+        while done < steps:
+            clock, before = time.perf_counter(), samples
+            with deferred_interrupt() as interrupted:
+                for step in range(done, min(steps, done - done % every + every)):
+                    rate = learning_rate(step, steps, lr, warmup, decay_from)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    data = tuple(x.to(device, non_blocking=True) for x in batch(step))
+                    with torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext():
+                        losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
+                    optimizer.zero_grad()
+                    losses.mean().backward()
+                    norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+                    optimizer.step()
+                    average.update(net, step)
+                    tally.add(losses.detach(), t)
+                    done, samples = step + 1, samples + len(losses)
+                    bar.update()
+                    if done % save_every == 0 or done == steps or interrupted():
+                        save()
+                    if interrupted():
+                        raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
+            mean, *levels = tally.means()
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"the loss is {mean} near step {done}: lower lr (now {lr}), or look for NaN in the data"
+                )
+            state = State(
+                done,
+                mean,
+                levels,
+                float(norm),
+                rate,
+                (samples - before) / (time.perf_counter() - clock),
+                samples,
+                average,
+            )
+            bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
+            if log is not None:
+                log.write(state.line() + "\n")
+                log.flush()
+            yield state
+    except GeneratorExit:  # the loop was left early: between two steps, so the state is whole
+        save()
+        raise
+    finally:
+        bar.close()
+        if log is not None:
+            log.close()
+        net.eval()
