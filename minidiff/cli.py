@@ -1,0 +1,170 @@
+"""The command line: `minidiff doctor | recipes | train | sample | evaluate`. Errors are one line; Ctrl-C loses
+nothing."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(prog="minidiff", description="Diffusion models, small enough to read.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="doctor | recipes | train | sample | evaluate")
+    doctor = verbs.add_parser("doctor", help="check this machine and the shipped files")
+    doctor.add_argument("--licences", action="store_true", help="only list the licences of what ships")
+    verbs.add_parser("recipes", help="every model: trained on what, metric against target, what is owed a GPU run")
+    train = verbs.add_parser("train", help="train a recipe; run it again to resume")
+    train.add_argument("name")
+    train.add_argument("--scale", choices=("smoke", "laptop", "gpu"))
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override steps, batch, lr, ema, seed ..."
+    )
+    train.add_argument(
+        "--ship", action="store_true", help="evaluate at the end, and replace the shipped weights if better"
+    )
+    sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture")
+    sample.add_argument("name")
+    sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
+    sample.add_argument("--steps", type=int, default=50, help="network calls a sample (default 50)")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--checkpoint", type=Path, help="other weights of the same recipe")
+    sample.add_argument("-o", "--out", type=Path, help="a .png file (default outputs/NAME.png)")
+    evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights")
+    evaluate.add_argument("name")
+    evaluate.add_argument("--checkpoint", type=Path, help="other weights than the shipped ones")
+    evaluate.add_argument("--ship", action="store_true", help="ship that checkpoint if it is better")
+    evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json")
+    return top
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """`["lr=1e-3"]` as a dictionary; ValueError for a word without '='."""
+    for word in settings:
+        if "=" not in word:
+            raise ValueError(f"--set {word}: expected KEY=VALUE, e.g. --set steps=500")
+    return dict(word.split("=", 1) for word in settings)
+
+
+def print_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+    """One line a metric: value, interval, n."""
+    for name, row in metrics.items():
+        interval = f" [{row['low']:.4f}, {row['high']:.4f}]" if "low" in row else ""
+        rest = "".join(f", {k} {v}" for k, v in row.items() if k not in ("value", "low", "high"))
+        print(f"  {name}: {row['value']:.4f}{interval}{rest}")
+
+
+def train(args: argparse.Namespace) -> int:
+    """`minidiff train NAME`."""
+    from minidiff import evaluate, recipes
+
+    clock = time.perf_counter()
+    path: Any
+    *_, path = recipes.train(args.name, args.scale, pairs(args.set))
+    print(f"{args.name}: trained in {time.perf_counter() - clock:.0f} s, weights in {path}")
+    if args.ship:
+        metrics = evaluate.evaluate(args.name, path)
+        print_metrics(metrics)
+        print(evaluate.ship(path, metrics)[1])
+    else:
+        print(f"measure it: minidiff evaluate {args.name} --checkpoint {path}")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`minidiff evaluate NAME`."""
+    from minidiff import evaluate, recipes
+
+    metrics = evaluate.evaluate(args.name, args.checkpoint)
+    row = recipes.get(args.name)
+    print(f"{args.name} ({row.metric}, target {row.target:g}, {row.better} is better)")
+    print_metrics(metrics)
+    if args.ship:
+        print(evaluate.ship(args.checkpoint or recipes.shipped(args.name), metrics)[1])
+    if args.record:
+        print("written:", evaluate.record(args.name, metrics, f"minidiff evaluate {args.name} --record"))
+    return 0
+
+
+def sample(args: argparse.Namespace) -> int:
+    """`minidiff sample NAME`: a grid of images, or for a toy model a scatter plot."""
+    from minidiff import recipes
+    from minidiff.course import plots
+    from minidiff.evaluate import generate
+    from minidiff.files import outputs
+
+    if args.n < 1 or args.steps < 1:
+        raise ValueError(f"-n {args.n} --steps {args.steps}: both must be at least 1")
+    if args.out and args.out.suffix.lower() != ".png":
+        raise ValueError(f"-o {args.out}: expected a .png file")
+    row, clock = recipes.get(args.name), time.perf_counter()
+    if row.kind != "denoiser":
+        raise ValueError(f"{args.name} is a {row.kind}: it has nothing to sample; there is fashion-unet, for one")
+    denoise = recipes.load(args.name, args.checkpoint)
+    path = args.out or outputs() / f"{args.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (2,) if row.data == "grid25" else (1, 28, 28)
+    x = generate(denoise, args.n, shape, args.steps, args.seed, size=max(1, min(250, -(-args.n // 5))))
+    if row.data == "grid25":
+        fig = plots.panels([(f"{args.n} samples of {args.name}", x)], limit=3)
+        fig.savefig(path)
+    else:
+        plots.save_grid(x, path, columns=min(10, args.n))
+    print(
+        f"{args.n} samples of {args.name}, {args.steps} network calls each: {time.perf_counter() - clock:.1f} s, {path}"
+    )
+    return 0
+
+
+def list_recipes(args: argparse.Namespace) -> int:
+    """`minidiff recipes`: a table, and the commands that are owed."""
+    from minidiff import recipes
+    from minidiff.evaluate import meets
+    from minidiff.train.checkpoint import CheckpointError, read_header
+
+    owed = []
+    print(
+        f"{'recipe':20}{'shipped':14}{'trained on':24}{'metric':42}{'value':>9}{'target':>9}{'':9}{'bytes/budget':>22}"
+    )
+    for row in recipes.ROWS:
+        path = recipes.shipped(row.name)
+        why, line = "", f"{row.name:20}"
+        try:
+            header = read_header(path)
+            value = header["metrics"].get(row.metric, {}).get("value", float("nan"))
+            reached = meets(row, value)
+            line += f"{header['scale']:14}{header['device'][:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
+            line += f"{'  met' if reached else '  missed':9}{path.stat().st_size:>11,}/{row.budget:,}"
+            if header["scale"] != "gpu":
+                why = "trained at " + header["scale"] + " scale" + ("" if reached else ", target missed")
+            elif not reached:
+                why = "target missed"
+        except CheckpointError:
+            line += "no"
+            why = "not shipped"
+        print(line)
+        if why:
+            owed.append(f"  minidiff train {row.name} --scale gpu --ship    # {why}; {row.about}")
+    print("\nowed a GPU run:" if owed else "\nnothing is owed a GPU run")
+    print("\n".join(owed))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status. Example: `main(["sample", "fashion-unet", "-n", "4"])`."""
+    args = parser().parse_args(argv)
+    try:
+        if args.verb == "doctor":
+            from minidiff.course.doctor import doctor
+
+            return doctor(args.licences)
+        verbs = {"recipes": list_recipes, "train": train, "sample": sample, "evaluate": evaluate}
+        return verbs[args.verb](args)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'stopped'}; run the same command again to go on", file=sys.stderr)
+        return 130
+    except (ValueError, KeyError, FileNotFoundError, FloatingPointError) as error:
+        print(f"minidiff {args.verb}: {error.args[0] if error.args else error}", file=sys.stderr)
+        return 1
