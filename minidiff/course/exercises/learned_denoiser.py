@@ -1,0 +1,329 @@
+"""Exercises of chapter 03, `learned-denoiser`."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from minidiff.course.check import Exercise, Wrong
+from minidiff.data.toy import Mixture
+from minidiff.schedule import expand
+
+Inputs = tuple
+Net = Callable[[Tensor], Tensor]
+
+
+def _draw(generator: Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _levels(generator: Generator, *shape: int) -> tuple[Tensor, Tensor]:
+    """alpha, sigma, of a variance-preserving schedule at random levels."""
+    angle = 0.3 + torch.rand(shape, generator=generator, dtype=torch.float64)
+    return angle.cos(), angle.sin()
+
+
+# --- the loss ---------------------------------------------------------------------------------------------
+
+
+class _Net:
+    """A small fixed function in place of a network, the same for reference and answer."""
+
+    def __init__(self, gain: float):
+        self.gain = gain
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.gain * x) + 0.1
+
+
+def _loss_inputs(generator: Generator) -> Inputs:
+    net = _Net(0.5 + torch.rand((), generator=generator).item())
+    x0, eps = _draw(generator, 5, 2, 3, 4), _draw(generator, 5, 2, 3, 4)
+    return (net, x0, eps, *_levels(generator, 5))
+
+
+def _noisy(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return expand(alpha, x0) * x0 + expand(sigma, x0) * eps
+
+
+def _errors(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return (net(_noisy(x0, eps, alpha, sigma)) - eps).square().flatten(1)
+
+
+def _loss(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return _errors(net, x0, eps, alpha, sigma).mean(1)
+
+
+def _against_x0(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return (net(_noisy(x0, eps, alpha, sigma)) - x0).square().flatten(1).mean(1)
+
+
+def _variance(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return _loss(net, x0, eps, alpha.square(), sigma.square())
+
+
+def _sum(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return _errors(net, x0, eps, alpha, sigma).sum(1)
+
+
+def _one_number(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return _errors(net, x0, eps, alpha, sigma).mean()
+
+
+def _scaled_target(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    noise = expand(sigma, x0) * eps
+    return (net(_noisy(x0, eps, alpha, sigma)) - noise).square().flatten(1).mean(1)
+
+
+LOSS = Exercise(
+    id="learned-denoiser.loss",
+    title="The loss for pictures",
+    difficulty=1,
+    minutes=10,
+    reference=_loss,
+    inputs=_loss_inputs,
+    wrong=(
+        Wrong(
+            "against x0",
+            _against_x0,
+            "You compare the answer with `x0`. The network is asked for the noise, `eps`.",
+        ),
+        Wrong(
+            "variances",
+            _variance,
+            "You mix with `alpha**2` and `sigma**2`. These are variances; the pictures themselves are multiplied by `alpha` and `sigma`.",
+        ),
+        Wrong(
+            "sum",
+            _sum,
+            "You add up the squared errors of a picture. With their mean, the loss does not grow with the number of pixels.",
+        ),
+        Wrong(
+            "one number",
+            _one_number,
+            "You average over the batch as well. Keep one number for each picture: only then can the loss be told apart by level.",
+        ),
+        Wrong(
+            "scaled target",
+            _scaled_target,
+            "Your target is `sigma * eps`, the noise as it sits in the picture. The network is asked for the unit noise `eps`, so that the question has one size at all levels.",
+        ),
+    ),
+    hints=(
+        "`alpha` is `(B,)`, the pictures are `(B, C, H, W)`: write `alpha[:, None, None, None]`.",
+        "Mix, `x_t = alpha x0 + sigma eps`; ask, `net(x_t)`; compare with `eps`.",
+        "`.flatten(1).mean(1)` averages over everything but the batch.",
+    ),
+    solution="""
+def loss(net, x0, eps, alpha, sigma):
+    alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]   # (B, 1, 1, 1)
+    error = net(alpha * x0 + sigma * eps) - eps                             # (B, C, H, W)
+    return error.square().flatten(1).mean(1)                                # (B,)
+""",
+)
+
+# --- x0_hat from eps_hat ----------------------------------------------------------------------------------
+
+
+def _from_inputs(generator: Generator) -> Inputs:
+    return (_draw(generator, 5, 2, 3, 4), _draw(generator, 5, 2, 3, 4), *_levels(generator, 5))
+
+
+def _from_eps(x_t: Tensor, eps_hat: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    return (x_t - expand(sigma, x_t) * eps_hat) / expand(alpha, x_t)
+
+
+FROM_EPS = Exercise(
+    id="learned-denoiser.from-eps",
+    title="From the noise to the picture",
+    difficulty=1,
+    minutes=5,
+    reference=_from_eps,
+    inputs=_from_inputs,
+    wrong=(
+        Wrong(
+            "unit noise",
+            lambda x, e, a, s: (x - e) / expand(a, x),
+            "You subtract noise of size 1. In `x_t` it has the size `sigma`.",
+        ),
+        Wrong(
+            "faded",
+            lambda x, e, a, s: x - expand(s, x) * e,
+            "The noise is gone, but the picture is still faded: `x_t` holds `alpha * x0`, not `x0`.",
+        ),
+        Wrong(
+            "divided too early",
+            lambda x, e, a, s: x / expand(a, x) - expand(s, x) * e,
+            "You divide `x_t` by alpha, but not the noise in it. Subtract first, then divide all that is left.",
+        ),
+        Wrong(
+            "score",
+            lambda x, e, a, s: (x + expand(s, x) * e) / expand(a, x),
+            "You add the noise once more. Solve `x_t = alpha x0 + sigma eps` for `x0`.",
+        ),
+    ),
+    hints=(
+        "Solve `x_t = alpha x0 + sigma eps` for `x0`.",
+        "`alpha` and `sigma` are `(B,)`: line them up with `[:, None, None, None]`.",
+    ),
+    solution="""
+def from_eps(x_t, eps_hat, alpha, sigma):
+    alpha, sigma = alpha[:, None, None, None], sigma[:, None, None, None]
+    return (x_t - sigma * eps_hat) / alpha
+""",
+)
+
+# --- the floor --------------------------------------------------------------------------------------------
+
+
+def _floor_inputs(generator: Generator) -> Inputs:
+    weights = torch.rand(3, generator=generator, dtype=torch.float64) + 0.2
+    std = 0.2 + 0.3 * torch.rand((), generator=generator, dtype=torch.float64)
+    return (0.5 * _draw(generator), *_levels(generator), _draw(generator, 3), std, weights / weights.sum())
+
+
+def _parts(
+    x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Within, between, and mean: the variance inside the peaks, that of their centres, and the posterior mean."""
+    r, centres, stds = Mixture(means[:, None], std, weights).parts(x_t.reshape(1, 1), alpha, sigma)
+    r, centres, stds = r[0], centres[0, :, 0], stds[0]
+    mean = (r * centres).sum()
+    return (r * stds.square()).sum(), (r * (centres - mean).square()).sum(), mean
+
+
+def _gain(alpha: Tensor, sigma: Tensor) -> Tensor:
+    return (alpha / sigma).square()
+
+
+def _floor(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    within, between, _ = _parts(x, a, s, m, d, w)
+    return _gain(a, s) * (within + between)
+
+
+def _only_within(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    return _gain(a, s) * _parts(x, a, s, m, d, w)[0]
+
+
+def _only_between(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    return _gain(a, s) * _parts(x, a, s, m, d, w)[1]
+
+
+def _of_x0(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    return sum(_parts(x, a, s, m, d, w)[:2], torch.zeros_like(x))
+
+
+def _second_moment(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    within, between, mean = _parts(x, a, s, m, d, w)
+    return _gain(a, s) * (within + between + mean.square())
+
+
+def _root_gain(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
+    return a / s * _of_x0(x, a, s, m, d, w)
+
+
+FLOOR = Exercise(
+    id="learned-denoiser.irreducible",
+    title="The floor",
+    difficulty=3,
+    minutes=25,
+    reference=_floor,
+    inputs=_floor_inputs,
+    wrong=(
+        Wrong(
+            "only within",
+            _only_within,
+            "You count the width inside the peaks. But it is not known either *which* peak it was: the spread of their centres is missing.",
+        ),
+        Wrong(
+            "only between",
+            _only_between,
+            "You count the doubt between the peaks. Inside a peak `x0` is not known exactly either: add the posterior variance of each.",
+        ),
+        Wrong(
+            "units of x0",
+            _of_x0,
+            "This is the variance of `x0` given `x_t`, and it is right. The question was about `eps`, in its own units: at fixed `x_t`, how much does `eps` move when `x0` moves?",
+        ),
+        Wrong(
+            "not centred",
+            _second_moment,
+            "You averaged `x0**2` without taking off the square of the mean. The best answer is not zero, it is the mean.",
+        ),
+        Wrong(
+            "gain not squared",
+            _root_gain,
+            "A factor in `eps` counts squared in a variance: `(alpha/sigma)**2`.",
+        ),
+    ),
+    hints=(
+        "The chances `r_k` and the means `m_k` inside each peak are those of chapter 02. New is the variance inside a peak: `std**2 * sigma**2 / (alpha**2 std**2 + sigma**2)`.",
+        "Total variance of `x0`: the mean of the variances, plus the variance of the means, `sum r_k (m_k - m)**2` with `m = sum r_k m_k`.",
+        "At fixed `x_t`, `eps = (x_t - alpha x0)/sigma`. So its variance is `(alpha/sigma)**2` times that of `x0`.",
+    ),
+    solution="""
+def floor(x_t, alpha, sigma, means, std, weights):
+    total = alpha**2 * std**2 + sigma**2
+    gap = x_t - alpha * means                                           # (K,)
+    r = torch.softmax(weights.log() - gap**2 / (2 * total), 0)          # (K,)
+    centres = means + alpha * std**2 / total * gap                      # (K,)
+    mean = (r * centres).sum()
+    variance = std**2 * sigma**2 / total + (r * (centres - mean)**2).sum()
+    return (alpha / sigma)**2 * variance
+""",
+)
+
+# --- the last push ----------------------------------------------------------------------------------------
+
+
+def _push_inputs(generator: Generator) -> Inputs:
+    beta = 0.01 + 0.1 * torch.rand((), generator=generator, dtype=torch.float64)
+    before = 0.2 + 0.6 * torch.rand((), generator=generator, dtype=torch.float64)
+    return _draw(generator, 6, 2), beta, before * (1 - beta)
+
+
+def _push(eps_hat: Tensor, beta: Tensor, alpha_bar: Tensor) -> Tensor:
+    return (beta / (1 - alpha_bar)).sqrt() * eps_hat
+
+
+PUSH = Exercise(
+    id="learned-denoiser.one-step",
+    title="One push out of many",
+    difficulty=2,
+    minutes=10,
+    reference=_push,
+    inputs=_push_inputs,
+    wrong=(
+        Wrong(
+            "the same noise",
+            lambda e, b, a: e.clone(),
+            "You take the last push for the total noise. The total is made of hundreds of pushes; believing a large total, one believes only in a small share of it for each.",
+        ),
+        Wrong(
+            "share of the variance",
+            lambda e, b, a: b / (1 - a) * e,
+            "`beta / (1 - alpha_bar)` is the push's share of the *variance*. The belief goes with the square root of it.",
+        ),
+        Wrong(
+            "sigma missing",
+            lambda e, b, a: b.sqrt() * e,
+            "The push owns `sqrt(beta) z` of `sigma eps`. You left out `sigma = sqrt(1 - alpha_bar)`.",
+        ),
+        Wrong(
+            "ddpm coefficient",
+            lambda e, b, a: b / (1 - a).sqrt() * e,
+            "This is what DDPM's mean subtracts, `sqrt(beta)` times the belief. Without that factor: the belief about the unit noise `z` itself.",
+        ),
+    ),
+    hints=(
+        "Write the total as a sum of independent pushes: `sigma eps = sqrt(beta) z + everything before`.",
+        "For two jointly Gaussian numbers of variance 1, the best guess of one is their correlation times the other. What is the correlation of `z` and `eps`?",
+        "It is `sqrt(beta)/sigma`, with `sigma = sqrt(1 - alpha_bar)`.",
+    ),
+    solution="""
+def last_push(eps_hat, beta, alpha_bar):
+    return (beta / (1 - alpha_bar)).sqrt() * eps_hat
+""",
+)
+
+EXERCISES = [LOSS, FROM_EPS, FLOOR, PUSH]

@@ -1,0 +1,192 @@
+"""What the learner did: answers, predictions and bets, one JSON object a line in `work/progress.jsonl`.
+
+The file only grows. Each entry reaches it in one write of one line, so two notebooks can share it and a crash
+costs at most the line it was writing. `predict` and `reveal` stand around a measurement: a learner who has
+committed to an answer remembers the measured one. `bet` holds the probabilities of the sealed envelope, which
+the last chapter opens.
+"""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from minidiff.files import root
+
+_asked: dict[str, list[str]] = {}  # the options of every prediction asked in this process
+
+
+def path() -> Path:
+    """The progress file, there or not yet: `$MINIDIFF_PROGRESS`, or `work/progress.jsonl` in the clone."""
+    return Path(os.environ.get("MINIDIFF_PROGRESS") or root() / "work" / "progress.jsonl")
+
+
+def append(kind: str, entry: dict[str, Any]) -> None:
+    """Add one line: `kind`, the time, then `entry`, JSON values that name an id.
+
+    Example: `append("bet", {"id": "memory", "percent": 20})`.
+    """
+    file_path = path()
+    file_path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps({"kind": kind, "when": now(), **entry}, allow_nan=False) + "\n"
+    with open(file_path, "a+b", buffering=0) as file:  # unbuffered: write() is one system call
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            # Half a line, left by a crash or being written by another notebook: start a new one.
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode())
+        file.flush()
+
+
+def now() -> str:
+    """The time in UTC to the second, as ISO 8601: "2026-01-31T09:30:00+00:00"."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def records(kind: str | None = None) -> list[dict[str, Any]]:
+    """All entries, oldest first, or those of one kind ("check", "predict", "bet"); an absent file has none.
+
+    Lines that are no JSON object with a kind and an id are skipped; one warning counts them.
+    """
+    lines = path().read_bytes().splitlines() if path().is_file() else []
+    entries, corrupt = [], 0
+    for line in filter(bytes.strip, lines):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if isinstance(entry, dict) and {"kind", "id"} <= entry.keys():
+            entries.append(entry)
+        else:
+            corrupt += 1
+    if corrupt:
+        warnings.warn(f"{corrupt} corrupt line(s) skipped in {path().name}: the rest is kept", stacklevel=2)
+    return [entry for entry in entries if kind in (None, entry["kind"])]
+
+
+def summary() -> dict[str, bool]:
+    """`{exercise id: passed at least once}` for every exercise tried, in the order of the first try."""
+    passed: dict[str, bool] = {}
+    for entry in records("check"):
+        passed[entry["id"]] = passed.get(entry["id"], False) or bool(entry.get("passed"))
+    return passed
+
+
+def show(text: str, rich: str, mime: str = "text/markdown") -> None:
+    """Display `rich` (Markdown, or of type `mime`) with `text` as its plain form; else print `text`."""
+    if _shell() is None:
+        print(text)
+    else:
+        from IPython.display import display
+
+        display({mime: rich, "text/plain": text}, raw=True)
+
+
+def _shell() -> Any:
+    """The running IPython, or None. A plain Python process never imports IPython for this."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
+def _widgets() -> Any:
+    """The module ipywidgets in a live notebook, else None, as for the builder, who sets MINIDIFF_STATIC=1."""
+    if os.environ.get("MINIDIFF_STATIC") == "1" or getattr(_shell(), "kernel", None) is None:
+        return None
+    try:
+        import ipywidgets
+    except ImportError:
+        return None
+    return ipywidgets
+
+
+def _last(kind: str, id: str) -> dict[str, Any]:
+    return next((entry for entry in reversed(records(kind)) if entry.get("id") == id), {})
+
+
+def predict(id: str, question: str, options: Sequence[str]) -> None:
+    """Ask for the learner's guess before a measurement: radio buttons in a live notebook, else lettered text.
+
+    The question is Markdown, the options (two or more, all different) plain text, else ValueError.
+    A choice is stored at once, survives a restart and can be changed.
+    Example: `predict("reverse.ten-steps", "How many of 25 modes do 10 steps reach?", ["1", "12", "25"])`.
+    """
+    options = list(options)
+    if len(options) < 2 or len(set(options)) < len(options):
+        raise ValueError(f"predict({id!r}) needs two or more different options, not {options!r}")
+    _asked[id] = options
+    if widgets := _widgets():
+        from IPython.display import display
+
+        show(f"Predict: {question}", f"**Predict.** {question}")
+        chosen = _last("predict", id).get("choice")
+        wide = widgets.Layout(width="auto")
+        buttons = widgets.RadioButtons(options=options, value=chosen if chosen in options else None, layout=wide)
+        buttons.observe(lambda change: append("predict", {"id": id, "choice": change["new"]}), names="value")
+        display(buttons)
+    else:
+        lettered = [_lettered(option, options) for option in options]
+        show(
+            "\n".join([f"Predict: {question}", *(f"  {line}" for line in lettered)]),
+            f"**Predict.** {question}\n\n" + "\n".join(f"- {line}" for line in lettered),
+        )
+
+
+def _lettered(option: str, options: list[str]) -> str:
+    return f"{chr(ord('A') + options.index(option))}: {option}"
+
+
+def reveal(id: str, answer: str, note: str = "") -> None:
+    """Show the measured answer, one of the options, beside the learner's guess; `note` is Markdown.
+
+    ValueError where `answer` is no option, or where the cell with `predict(id, ...)` has not run.
+    Example: `reveal("reverse.ten-steps", "25", "All are reached, yet only 29% of the samples lie in one.")`.
+    """
+    options = _asked.get(id)
+    if options is None:
+        raise ValueError(f"nothing was asked under {id!r}: run the cell with predict({id!r}, ...) first")
+    if answer not in options:
+        raise ValueError(f"reveal({id!r}): {answer!r} is not one of the options {options!r}")
+    live = _widgets() is not None
+    choice = _last("predict", id).get("choice") if live else None  # a built page shows nobody's choice
+    if choice == answer:
+        guess = f"You predicted {_lettered(answer, options)}, and it holds."
+    elif choice in options:
+        guess = f"You predicted {_lettered(choice, options)}. The answer is {_lettered(answer, options)}."
+    else:
+        guess = ("You have not bet; the" if live else "The") + f" answer is {_lettered(answer, options)}."
+    show(f"{guess}\n{note}".strip(), f"**{guess}**\n\n{note}".strip())
+
+
+def bet(id: str, claim: str) -> None:
+    """Ask how likely a claim is, in percent: a slider in a live notebook, else text.
+
+    The claim is Markdown. A bet is stored at once, survives a restart and can be changed.
+    Example: `bet("sora-memory", "A longer context gives a video model a memory.")`.
+    """
+    if widgets := _widgets():
+        from IPython.display import display
+
+        # The first stop is "no bet yet": a slider that rests on 50% cannot tell even odds from not touched.
+        stops = [("no bet yet", -1), *((f"{percent}%", percent) for percent in range(0, 101, 5))]
+        placed = bets().get(id)
+        slider = widgets.SelectionSlider(
+            options=stops,
+            value=placed if placed in dict(stops).values() else -1,
+            description="likely?",
+            continuous_update=False,
+            layout=widgets.Layout(width="min(32em, 95%)"),
+        )
+        slider.observe(lambda change: append("bet", {"id": id, "percent": change["new"]}), names="value")
+        show(claim, claim)
+        display(slider)
+    else:
+        show(f"{claim}\n  your bet: ____ %", f"{claim}\n\nYour bet: \\_\\_\\_\\_ %")
+
+
+def bets() -> dict[str, int]:
+    """`{id: percent}`, the last bet on each claim; one taken back to "no bet yet" (stored as -1) is out."""
+    last = {entry["id"]: entry.get("percent", -1) for entry in records("bet")}
+    return {id: percent for id, percent in last.items() if percent >= 0}
