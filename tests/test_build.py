@@ -1,0 +1,311 @@
+"""The notebook builder: sources to pages and back, the map, the order of chapters, and what a page may not be."""
+
+import os
+import re
+import shutil
+import sys
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from minidiff.course import build, contract
+
+HEADER = """# ---
+# jupyter:
+#   minidiff:
+#     slug: {slug}
+#     title: "{title}: a | b"
+#     claim: One sentence.
+#     objectives: [see it]
+#     prerequisites: {before}
+#     minutes_compute: 0.5
+#     hours_learner: 0.75
+#     memory_gb: 1
+#     data: []
+#     weights: []
+#     exercises: [{slug}.one]
+#     track: core
+#     version: 0.1.0
+# ---
+
+# %% [markdown]
+# # {title}
+#
+# With $x$ in it.
+
+# %% tags=["core"]
+import numpy as np
+
+from minidiff.course.plots import figure, show
+
+fig, ax = figure(height=1)
+ax.plot(np.arange(3))
+show(fig, alt="A straight \\"line\\" from 0 to 2, in one colour.")
+"""
+START = HEADER + "\n# %%\nnp.arange(3).sum()\n"
+NEXT = HEADER + (
+    "\n# %%\nimport os\nimport sys\n\n"
+    "env, here = os.environ, os.path.basename(os.getcwd())\n"
+    'print(sys.executable, env["MINIDIFF_STATIC"], env["MINIDIFF_SCALE"], here)\n'
+    'print(os.environ["MINIDIFF_PROGRESS"])\n'
+    "sys.stdout.flush()\nprint('and more')\n"
+)
+
+
+def write(house: Path, name: str, text: str, before: str = "[]", title: str = "") -> None:
+    slug = name.partition("_")[2]
+    for key, value in {"slug": slug, "title": title or slug, "before": before}.items():
+        text = text.replace("{" + key + "}", value)
+    (house / "notebooks" / "src" / f"{name}.py").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory):
+    """A house of two chapters, built once at smoke scale."""
+    house = tmp_path_factory.mktemp("house")
+    (house / "notebooks" / "src").mkdir(parents=True)
+    (house / "README.md").write_text("# A course\n\n<!-- map -->\n<!-- /map -->\n\nThe end.\n")
+    write(house, "00_start", START)
+    write(house, "01_next", NEXT, before="[start]")
+    assert build.main(["--scale", "smoke"], house) == 0
+    return house
+
+
+@pytest.fixture
+def house(first, tmp_path):
+    """A copy of the built house, to alter."""
+    return Path(shutil.copytree(first, tmp_path / "house"))
+
+
+def page(house: Path, name: str) -> nbformat.NotebookNode:
+    nb = build.built(house, name)
+    assert nb is not None
+    return nb
+
+
+# ---- building --------------------------------------------------------------------------------------------------
+
+
+def test_a_page_has_outputs_stable_ids_and_what_was_measured(first):
+    nb = page(first, "01_next")
+    nbformat.validate(nb)
+    assert [cell.id for cell in nb.cells] == ["next-001", "next-002", "next-003"]
+    assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, 2]
+    assert nb.cells[1].metadata == {"tags": ["core"]} and nb.cells[2].metadata == {}
+    assert nb.cells[1].outputs[0].metadata["image/png"]["alt"] == 'A straight "line" from 0 to 2, in one colour.'
+    about = nb.metadata.minidiff
+    assert set(about) == {*contract.AUTHORED, *contract.MEASURED} and set(nb.metadata) == {
+        "kernelspec",
+        "language_info",
+        "minidiff",
+    }
+    assert 0 < about.seconds < 600 and about.scale == "smoke" and re.fullmatch(r"\d{4}-\d\d-\d\d", about.date)
+    assert about.device == build.device()
+
+
+def test_cells_run_here_with_this_python_as_nobody_in_particular(first):
+    [output] = page(first, "01_next").cells[2].outputs  # two prints and a flush: one output
+    ran, progress, more = output.text.splitlines()
+    assert ran == f"{sys.executable} 1 smoke notebooks" and more == "and more"
+    assert progress != os.environ.get("MINIDIFF_PROGRESS") and not Path(progress).parent.exists()
+
+
+def test_a_rebuild_differs_in_nothing_but_what_was_measured(house):
+    path = house / "notebooks" / "00_start.ipynb"
+    before = path.read_text()
+    assert build.main(["00", "--scale", "smoke"], house) == 0
+    same = [re.sub(r'"(seconds|date)": .*', "", text) for text in (before, path.read_text())]
+    assert same[0] == same[1] and '"seconds"' in before
+
+
+def test_a_cell_that_fails_is_named_and_the_old_page_stays(house, capsys):
+    old = (house / "notebooks" / "00_start.ipynb").read_bytes()
+    with open(house / "notebooks" / "src" / "00_start.py", "a") as file:
+        file.write('\n# %% tags=["raises-exception"]\n1 / 0\n\n# %%\n\nfloat("nonsense")\n')
+    assert build.main(["00", "--scale", "smoke"], house) == 1
+    said = capsys.readouterr().err
+    assert "00_start, cell 5 ('float(\"nonsense\")'): ValueError: could not convert string" in said
+    assert (house / "notebooks" / "00_start.ipynb").read_bytes() == old
+
+
+def test_render_writes_the_alt_text_and_runs_nothing(house, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path / "out"))
+    monkeypatch.setattr(build, "execute", None)
+    before = (house / "notebooks" / "00_start.ipynb").read_bytes()
+    assert build.main(["--render", "00"], house) == 0
+    html = Path(capsys.readouterr().out.strip()).read_text()
+    [tag] = re.findall(r"<img [^>]*>", html)
+    alt = re.search(r"""alt=(?:"([^"]*)"|'([^']*)')""", tag)
+    assert alt and unescape(alt[1] or alt[2]) == 'A straight "line" from 0 to 2, in one colour.'
+    assert (house / "notebooks" / "00_start.ipynb").read_bytes() == before
+    assert build.main(["--render", "07"], house) == 1 and "no chapter '07'" in capsys.readouterr().err
+
+
+# ---- checking --------------------------------------------------------------------------------------------------
+
+
+def files(house: Path) -> dict[Path, tuple[bytes, int]]:
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in house.rglob("*") if p.is_file()}
+
+
+def test_check_passes_on_what_was_built_and_writes_nothing(house, capsys):
+    before = files(house)
+    assert build.main(["--check"], house) == 0
+    assert capsys.readouterr().out == "pages and sources agree\n" and files(house) == before
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("np.arange(3).sum()", "np.arange(4).sum()", "00_start: cell 3 differs in its source: 'np.arange(4).sum()'"),
+        ("With $x$ in it.", "With $y$ in it.", "00_start: cell 1 differs in its source: '# start'"),
+        ('tags=["core"]', 'tags=["extra"]', "00_start: cell 2 differs in its tags: 'import numpy as np'"),
+        ("# %%\nnp.arange", "# %% [markdown]\n# np.arange", "00_start: cell 3 differs in its cell_type"),
+        ("\n# %%\nnp.arange(3).sum()\n", "", "00_start: cell 3 is not in the source: 'np.arange(3).sum()'"),
+        ("sum()\n", "sum()\n\n# %%\n'more'\n", "00_start: cell 4 is not in the notebook: \"'more'\""),
+        ("hours_learner: 0.75", "hours_learner: 2", "00_start: hours_learner is 2 in the source, 0.75 in the notebook"),
+        ("claim: One sentence.", "claim: Another.", "README.md: its map is not current"),
+    ],
+)
+def test_check_names_what_was_altered(house, capsys, old, new, said):
+    source = house / "notebooks" / "src" / "00_start.py"
+    text = source.read_text()
+    assert text.count(old) == 1
+    source.write_text(text.replace(old, new))
+    before = files(house)
+    assert build.main(["--check"], house) == 1
+    assert said in capsys.readouterr().out and files(house) == before
+
+
+def test_check_names_pages_that_are_too_many_or_too_few(house, capsys):
+    (house / "notebooks" / "01_next.ipynb").rename(house / "notebooks" / "07_old.ipynb")
+    assert build.main(["--check"], house) == 1
+    assert capsys.readouterr().out.splitlines() == ["01_next: there is no page", "07_old: a page without a source"]
+
+
+# ---- metadata, order, map --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("#     claim: One sentence.\n", "", "00_start: the header lacks 'jupyter: minidiff: claim'"),
+        ("memory_gb", "memory", "00_start: the header lacks 'jupyter: minidiff: memory_gb'"),
+        ("#     track: core", "#     trak: core\n#     track: core", "00_start: unknown key 'jupyter: minidiff: trak'"),
+        ("memory_gb: 1", "memory_gb: much", "00_start: memory_gb is 'much'"),
+        ("slug: start", "slug: begin", "00_start: slug is 'begin', the file says 'start'"),
+        ("track: core", "track: fast", "00_start: track is 'fast'; expected one of core, extra, workshop"),
+        ("prerequisites: []", "prerequisites: [nowhere]", "start: prerequisite 'nowhere' is no chapter"),
+        ("prerequisites: []", "prerequisites: [next]", "prerequisites go in a circle: "),
+        ("prerequisites: []", "prerequisites: [start]", "prerequisites go in a circle: start <- start"),
+    ],
+)
+def test_wrong_metadata_are_named(house, capsys, old, new, said):
+    source = house / "notebooks" / "src" / "00_start.py"
+    assert source.read_text().count(old) == 1
+    source.write_text(source.read_text().replace(old, new))
+    assert build.main(["--check"], house) == 1
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1
+    if new == "prerequisites: [next]":
+        assert "start" in err and "next" in err
+
+
+def test_the_map_shows_every_chapter_and_minutes_of_laptops_only(first):
+    readme = (first / "README.md").read_text()
+    assert readme.startswith("# A course\n\n<!-- map -->\n") and readme.endswith("<!-- /map -->\n\nThe end.\n")
+    rows = readme.splitlines()[5:7]
+    assert rows[0] == "| 00 | [start: a \\| b](notebooks/00_start.ipynb) | One sentence. | - | 0.75 | 1 |"
+    assert rows[1].startswith("| 01 | [next: a")
+    about = page(first, "00_start").metadata.minidiff | {"seconds": 61.0}
+    assert "| 2 | 0.75 | 1 |" in contract.course_map({"00_start": about})
+
+
+def test_a_laptop_run_reaches_the_map(house):
+    nb = page(house, "00_start")
+    nb.metadata.minidiff |= {"scale": "laptop", "seconds": 30.0}
+    nbformat.write(nb, house / "notebooks" / "00_start.ipynb")
+    assert "One sentence. | 1 | 0.75 |" in build.table(house, build.sources(house))
+
+
+@pytest.mark.parametrize("text", ["no markers", "<!-- /map --> <!-- map -->", "<!-- map -->", ""])
+def test_a_readme_without_markers_is_an_error(house, capsys, text):
+    (house / "README.md").write_text(text)
+    assert build.main(["--check"], house) == 1
+    assert "README.md has not one pair of markers <!-- map --> ... <!-- /map -->" in capsys.readouterr().err
+
+
+# ---- what a page may not be ------------------------------------------------------------------------------------
+
+
+def picture(alt: str = "A picture of something, described."):
+    return new_output("display_data", {"image/png": "aGk="}, metadata={"image/png": {"alt": alt}})
+
+
+def good() -> nbformat.NotebookNode:
+    """The smallest page that keeps the contract."""
+    cells = [new_markdown_cell("# Title\n\n" + "word " * 1300)]
+    for i, source in enumerate(
+        ["show(fig)", "predict('x.bet', [1, 2])", "play(draw)", *(f'check("x.{n}", f)' for n in "abc")]
+    ):
+        cells.append(new_code_cell(source, execution_count=i + 1, outputs=[picture()] if i == 2 else []))
+    nb = new_notebook(cells=cells)
+    nb.metadata.minidiff = nbformat.from_dict({"slug": "x", "exercises": ["x.a", "x.b", "x.c"]})
+    return nb
+
+
+def plant(change: str) -> nbformat.NotebookNode:
+    nb = good()
+    c = nb.cells
+    output = c[3].outputs[0]
+    exec(change, {"nb": nb, "c": c, "output": output, "new_output": new_output, "picture": picture})
+    return nb
+
+
+def test_a_good_page_has_no_problems():
+    assert contract.problems(good()) == []
+    assert contract.problems(plant('c[4].source += "\\n" * 40')) == [], "blank lines do not count"
+    assert contract.problems(plant("c[1].source += '\\n1' * 24")) == [], "25 lines are allowed"
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ("c[1].source += '\\n1' * 25", "26 lines in 'show(fig)': 25 at most"),
+        ("for x in c[1:]: x.source += '\\n1' * 10", "the median cell has 11 lines: 10 at most"),
+        ("c[0].source = 'word ' * 1100", "1,100 words of prose"),
+        ("c[0].source = 'word ' * 1100 + '\\n```\\n' + 'code ' * 500 + '```'", "1,100 words of prose"),
+        ("c[0].source = 'word ' * 2600", "2,600 words of prose"),
+        ("output.data['image/png'] = 'a' * 1_500_000", "1.51 MB: 1.5 at most"),
+        ("c[4].outputs, c[3].outputs = c[3].outputs, []", "no picture in the first three code cells"),
+        ("c[2].execution_count = None", "not executed: \"predict('x.bet', [1, 2])\""),
+        ("output.metadata = {}", "image/png without alt text: 'play(draw)'"),
+        ("output.metadata['image/png']['alt'] = 'Figure 1'", "image/png without alt text: 'play(draw)'"),
+        ("output.data['text/html'] = '<img src=x>'", "<img> without alt"),
+        ("output.data['text/html'] = '<video src=x>'", "<video> without aria-label"),
+        ("output.data['text/html'] = '<video autoplay aria-label=x>'", "a clip that starts by itself"),
+        ("c[2].outputs = [new_output('error', ename='KeyError', evalue='', traceback=[])]", "ends in KeyError"),
+        ("c[2].outputs = [new_output('stream', name='stderr', text='Warning: old')]", "stderr ('Warning: old')"),
+        ("c[2].outputs = [new_output('stream', text='in /home/me/x.png')]", "a path of one machine"),
+        ("c[2].outputs = [new_output('stream', text='<f at 0x7f1234567890>')]", "prints an address"),
+        ("c[4].source = 'pass'; nb.metadata.minidiff.exercises.pop(0)", "2 exercises with check(...)"),
+        ("c[4].source = 'check(\"x.z\", f)'", "lists exercises ['x.a', 'x.b', 'x.c'], the cells check ['x.z'"),
+        ("c[3].source = 'display(draw)'", "no play(...) or slideshow(...)"),
+        ("c[2].source = 'pass'", "no predict(...)"),
+    ],
+)
+def test_each_problem_is_found_and_only_it(change, said):
+    [found] = contract.problems(plant(change))
+    assert said in found
+
+
+def test_the_opening_chapter_may_be_short_and_an_expected_error_is_no_problem():
+    opening = plant("nb.metadata.minidiff.update(slug='start', exercises=[]); del c[3:]; c[0].source = '# Hello'")
+    opening.cells[1].outputs = [picture()]
+    assert contract.problems(opening) == []
+    expected = plant("c[2].outputs = [new_output('error', ename='E', evalue='', traceback=[])]")
+    expected.cells[2].metadata.tags = ["raises-exception"]
+    assert contract.problems(expected) == []

@@ -1,0 +1,204 @@
+"""Notebooks: they run, they keep the contract, they equal their sources, and what they build equals the package."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+import pytest
+import torch
+
+from minidiff import predict, sample, schedule
+from minidiff.course.contract import problems
+from minidiff.course.exercises import all_exercises
+from minidiff.data.toy import two_peaks
+from minidiff.files import root
+from minidiff.nn.mlp import MLP
+
+FOLDER = root() / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+SOURCES = sorted((FOLDER / "src").glob("[0-9][0-9]_*.py"))
+# Metrics and terms that a chapter may only use from the one that explains them
+TERMS = {"frechet": 5, "guidance": 7, "attention": 12, "u-net": 5, "latent": 10}
+
+
+def test_each_source_has_its_notebook():
+    assert [p.stem for p in NOTEBOOKS] == [p.stem for p in SOURCES] and len(NOTEBOOKS) >= 4
+
+
+def test_sources_and_notebooks_are_the_same_and_the_map_is_current():
+    done = subprocess.run(
+        [sys.executable, "-m", "minidiff.course.build", "--check"], cwd=root(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_contract(path):
+    assert problems(nbformat.read(path, 4)) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_badges_exercises_and_seconds_agree_with_the_metadata(path):
+    nb = nbformat.read(path, 4)
+    about, text = nb.metadata["minidiff"], "\n".join(c.source for c in nb.cells)
+    for badge in (
+        f"compute {about['minutes_compute']:g} min",
+        f"you {about['hours_learner']:g} h",
+        f"memory {about['memory_gb']:g} GB",
+    ):
+        assert f"`{badge}`" in text, badge
+    assert all(f'check("{id}"' in text for id in about["exercises"])
+    assert {e.id for e in all_exercises() if e.id.split(".")[0] == about["slug"]} == set(about["exercises"])
+    assert about["scale"] == "laptop" and about["seconds"] < 180
+
+
+def test_notebooks_run_under_nbval_two_at_a_time(tmp_path):
+    """Every cell of every notebook runs, at smoke scale, in under 25 s a notebook on a machine with nothing else to
+    do."""
+
+    def run(path: Path) -> subprocess.CompletedProcess:
+        env = os.environ | {"MINIDIFF_SCALE": "smoke", "MINIDIFF_PROGRESS": str(tmp_path / path.stem)}
+        words = ["-m", "pytest", "-q", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", str(path)]
+        return subprocess.run([sys.executable, *words], cwd=FOLDER, env=env, capture_output=True, text=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = dict(zip(NOTEBOOKS, pool.map(run, NOTEBOOKS), strict=True))
+    failed = {p.stem: r.stdout[-3000:] + r.stderr[-500:] for p, r in runs.items() if r.returncode}
+    assert not failed, "\n".join(f"{name}:\n{text}" for name, text in failed.items())
+
+
+# --- cells that build what the package has ---------------------------------------------------------------------
+
+
+def close(a: Any, b: Any) -> bool:
+    return torch.allclose(torch.as_tensor(a).double(), torch.as_tensor(b).double(), rtol=1e-5, atol=1e-6)
+
+
+def step_back(space: dict) -> bool:
+    """Chapter 02's step against `ddim(eta=1)` with the same noise, and its loop against the sampler."""
+    s, denoise = space["schedule"], space["denoise"]
+    x = sample.prior(s, (50, 2), torch.Generator().manual_seed(0)).double()
+    grid = torch.tensor([0.7, 0.6], dtype=torch.float64)
+    (_, there, x0_hat), *_ = sample.ddim(denoise, x, grid, s, eta=1, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    return close(space["step_back"](x, x0_hat, grid[0], grid[1], z), there)
+
+
+def posterior_mean(space: dict) -> bool:
+    x = torch.linspace(-2, 2, 21)[:, None]
+    return close(space["posterior_mean"](x, 0.6, 0.8), two_peaks().posterior_mean(x, 0.6, 0.8))
+
+
+def score(space: dict) -> bool:
+    x, x0 = torch.randn(2, 9, 3)
+    return close(
+        space["score"](x, x0, torch.tensor(0.6), torch.tensor(0.8)),
+        predict.score(x, x0, torch.tensor(0.6), torch.tensor(0.8)),
+    )
+
+
+def add_noise(space: dict) -> bool:
+    """Chapter 01's one jump, with a level for each image."""
+    x0, eps, t = torch.randn(3, 2, 4, 5), torch.randn(3, 2, 4, 5), torch.rand(3)
+    return close(space["add_noise"](schedule.Cosine(), x0, eps, t), schedule.add_noise(schedule.Cosine(), x0, eps, t))
+
+
+def ell(space: dict) -> bool:
+    t = torch.linspace(0.01, 0.99, 50)
+    return all(close(space["ell"](s, t), schedule.ell(s, t)) for s in (schedule.Linear(), schedule.Betas()))
+
+
+def loss(space: dict) -> bool:
+    """Chapter 03's loss of the noise, against the package's for the row eps."""
+    torch.manual_seed(0)
+    net, source = MLP(1, width=16, depth=1), two_peaks()
+    x0, eps, t = source.sample(40), torch.randn(40, 1), torch.rand(40)
+    denoise = predict.Denoiser(net, schedule.Betas(), "eps", sd=source.sd)
+    return close(space["loss"](net, x0, eps, t).detach(), predict.loss(denoise, x0, eps, t).detach())
+
+
+COMPARE: dict[str, Callable[[dict], bool]] = {
+    "01_forward schedule.add_noise": add_noise,
+    "01_forward schedule.ell": ell,
+    "02_reverse data.toy.Mixture.posterior_mean": posterior_mean,
+    "02_reverse predict.score": score,
+    "02_reverse sample.ddim": step_back,
+    "03_learned-denoiser predict.loss": loss,
+}
+
+
+def built_cells() -> dict[str, tuple[Path, int]]:
+    found = {}
+    for path in SOURCES:
+        for i, cell in enumerate(jupytext.read(path).cells):
+            for tag in cell.metadata.get("tags", []):
+                if tag.startswith("builds:"):
+                    found[f"{path.stem} {tag.removeprefix('builds:')}"] = (path, i)
+    return found
+
+
+def test_every_built_cell_has_a_comparison_and_every_chapter_builds():
+    assert built_cells().keys() == COMPARE.keys()
+    assert {name.split()[0] for name in COMPARE} >= {p.stem for p in SOURCES[1:]}
+
+
+@cache
+def spaces(path: Path) -> dict[int, dict]:
+    """Run a source from the top to its last built cell; {index of a built cell: the names as it left them}."""
+    built = {index for where, index in built_cells().values() if where == path}
+    space: dict[str, Any] = {}
+    found = {}
+    for i, cell in enumerate(jupytext.read(path).cells[: max(built) + 1]):
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{path.name}, cell {i}", "exec"), space)
+        if i in built:
+            found[i] = dict(space)
+    return found
+
+
+def changed(path: Path, index: int, old: str, new: str) -> dict:
+    """The names that a built cell leaves if a mistake is planted in it."""
+    source, space = jupytext.read(path).cells[index].source, dict(spaces(path)[index])
+    assert source.count(old) == 1
+    exec(source.replace(old, new), space)
+    return space
+
+
+@pytest.mark.parametrize("name", COMPARE)
+def test_built_cells_equal_the_package(name):
+    path, index = built_cells()[name]
+    assert COMPARE[name](spaces(path)[index])
+
+
+def test_the_comparison_would_see_a_mistake():
+    path, index = built_cells()["02_reverse sample.ddim"]
+    assert not step_back(changed(path, index, "tau.sqrt() * z", "tau * z"))
+    path, index = built_cells()["01_forward schedule.add_noise"]
+    assert not add_noise(changed(path, index, "alpha * x0", "x0"))
+    path, index = built_cells()["03_learned-denoiser predict.loss"]
+    assert not loss(changed(path, index, "source.sd**2", "source.sd"))
+    path, index = built_cells()["02_reverse predict.score"]
+    assert not score(changed(path, index, "sigma**2", "sigma"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_no_term_before_its_chapter(path):
+    number = int(path.stem[:2])
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type != "markdown" or "## To read" in cell.source:
+            continue
+        for sentence in cell.source.lower().replace("\n", " ").split(". "):
+            for term, chapter in TERMS.items():
+                assert (
+                    term not in sentence
+                    or number >= chapter
+                    or f"chapter {chapter:02}" in sentence
+                    or "not explained yet" in sentence
+                ), f"{term!r} belongs to chapter {chapter:02}: {sentence[:120]}"

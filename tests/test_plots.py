@@ -1,0 +1,363 @@
+"""Pictures, clips and widgets: described, crisp, small, and told apart by everyone."""
+
+import base64
+import io
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from ipywidgets.widgets.widget import _instances
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from minidiff.course import animate, page, plots, widgets
+
+ALT = 'Two "humps" at -1 & 1 melt into one bell.'
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """What reaches the page, as (data, metadata); the page is static unless `outputs.live()` was called."""
+    found = type("Outputs", (list,), {"live": lambda _: monkeypatch.delenv("MINIDIFF_STATIC")})()
+    monkeypatch.setenv("MINIDIFF_STATIC", "1")
+    monkeypatch.setattr(page, "shell", lambda: SimpleNamespace(kernel=True))
+    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata: found.append((data, metadata)))
+    yield found
+    assert not plt.get_fignums(), "a figure was left open: the notebook would print it a second time"
+
+
+def pixels_of(data: dict) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB"))
+
+
+def curve(height: float = 2.0):
+    fig, ax = plots.figure(height=height)
+    plots.filled(ax, np.linspace(-3, 3, 50), np.exp(-(np.linspace(-3, 3, 50) ** 2)), "exact", "peak")
+    return fig
+
+
+# ---- the page --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alt, error", [(None, TypeError), (7, TypeError), ("", ValueError), ("  a   b ", ValueError)])
+def test_a_picture_without_description_is_refused(alt, error, outputs):
+    with pytest.raises(error, match="alt is .*say"):
+        page.show(curve(), alt=alt)
+    plt.close("all")
+    with pytest.raises(TypeError, match="alt"):
+        page.show(curve())  # type: ignore[call-arg]
+    plt.close("all")
+    assert outputs == []
+
+
+def test_show_puts_one_picture_with_alt_text_on_the_page(outputs):
+    assert page.show(curve(), alt=ALT) is None
+    [(data, metadata)] = outputs
+    assert set(data) == {"image/png", "text/plain"} and data["text/plain"] == ALT
+    assert metadata["image/png"] == {"alt": ALT, "width": 700}
+    assert pixels_of(data).shape == (400, 1400, 3)
+
+
+def test_a_live_notebook_gets_the_alt_text_that_jupyterlab_reads(outputs):
+    outputs.live()
+    page.show(curve(), alt=ALT)
+    assert 'alt="Two &quot;humps&quot; at -1 &amp; 1 melt into one bell."' in outputs[0][0]["text/html"]
+
+
+def test_outside_a_notebook_nothing_is_printed(capsys):
+    page.show(curve(), alt=ALT)
+    assert capsys.readouterr() == ("", "") and not plt.get_fignums()
+
+
+def test_show_names_what_is_no_figure():
+    with pytest.raises(TypeError, match="is no matplotlib figure"):
+        page.show(np.zeros(3), alt=ALT)  # type: ignore[arg-type]
+
+
+def test_pictures_are_small():
+    points = np.random.default_rng(0).normal(size=(2000, 2))
+    busy = plots.panels([("one", points)] * 4)
+    noise = plots.image_grid(torch.randn(32, 1, 28, 28, generator=torch.Generator().manual_seed(0)), 8)
+    pictures = [page.png(fig) for fig in (curve(), busy, noise)]
+    assert max(map(len, pictures)) < 80_000 and {Image.open(io.BytesIO(x)).mode for x in pictures} == {"P"}
+
+
+# ---- the palette -----------------------------------------------------------------------------------------------
+
+SIGHT = {  # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear sRGB
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+XYZ = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
+
+
+def linear(rgb) -> np.ndarray:
+    rgb = np.array(rgb)
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light: np.ndarray) -> np.ndarray:
+    x, y, z = np.cbrt(np.array(XYZ) @ light.clip(1e-3, 1) / [0.95047, 1, 1.08883])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(rgb) -> float:
+    return float(1.05 / (linear(rgb) @ XYZ[1] + 0.05))
+
+
+def nearest(colours: dict[str, str]) -> float:
+    """The smallest CIELAB distance of two colours over four kinds of sight."""
+    return min(
+        float(np.linalg.norm(lab(np.array(m) @ linear(to_rgb(a))) - lab(np.array(m) @ linear(to_rgb(b)))))
+        for m in SIGHT.values()
+        for a, b in itertools.combinations(colours.values(), 2)
+    )
+
+
+def test_colours_stay_apart_for_every_kind_of_sight():
+    assert nearest(plots.COLOURS) > 30
+    # The measure can fail: on a second orange, and on a well-known palette (Okabe and Ito's, with two greys).
+    assert nearest(plots.COLOURS | {"baseline": "#C77F00"}) < 20
+    assert nearest({c: c for c in ("#0072B2", "#8C8C8C", "#D55E00", "#1A1A1A", "#CC79A7", "#009E73")}) < 20
+
+
+@pytest.mark.parametrize("kind", plots.COLOURS)
+def test_colours_have_contrast_as_shapes_and_as_text(kind):
+    assert contrast(to_rgb(plots.COLOURS[kind])) > 3 and contrast(plots.ink(kind)) > 4.5
+
+
+def test_a_noise_level_has_a_colour_between_data_and_noise():
+    assert np.allclose([plots.colour(0.0), plots.colour(1.0)], [plots.colour("data"), plots.colour("noise")])
+    with pytest.raises(ValueError, match="no colour for 'dta': expected one of data, noise"):
+        plots.colour("dta")
+
+
+# ---- images ----------------------------------------------------------------------------------------------------
+
+
+def test_tile_places_every_pixel():
+    x = torch.linspace(-1, 1, 3 * 1 * 4 * 5).reshape(3, 1, 4, 5)
+    page_ = plots.tile(x, columns=2, scale=3, gap=2)
+    assert page_.shape == (4 * 3 * 2 + 2, 5 * 3 * 2 + 2, 3) and page_.dtype == np.uint8
+    for n, i, j in itertools.product(range(3), range(4), range(5)):
+        top, left = n // 2 * 14 + 3 * i, n % 2 * 17 + 3 * j
+        block = page_[top : top + 3, left : left + 3]
+        assert (block == round((float(x[n, 0, i, j]) + 1) * 127.5)).all()
+    assert (page_[12:14] == 255).all() and (page_[14:, 17:] == 255).all()
+
+
+def test_tile_keeps_colour_and_clips():
+    x = np.zeros((1, 3, 1, 1))
+    x[0, :, 0, 0] = -3, 0, 3
+    assert plots.tile(x, 1).tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (1, 28, 28), (2, 2, 8, 8), (0, 1, 8, 8)])
+def test_tile_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match=r"expected \(N, C, H, W\)"):
+        plots.tile(np.zeros(shape), 2)
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="2 of 4 values are not finite"):
+        plots.tile(np.array([np.nan, np.inf, 0, 1]).reshape(1, 1, 2, 2), 1)
+
+
+def test_image_grid_is_crisp_beside_its_labels():
+    x = torch.rand(6, 1, 7, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fig = plots.image_grid(x, 3, titles=["a", "b", "c"], rows=["first", "second"], scale=4)
+    tiles = plots.tile(x, 3, scale=8, gap=8)
+    drawn = page.frame(fig)
+    h, w, _ = tiles.shape
+    assert (drawn[-h:, -w:] == tiles).all()
+    assert (drawn[:-h, -w:] < 128).any() and (drawn[-h:, :-w] < 128).any()  # titles above, rows beside
+    with pytest.raises(ValueError, match="2 titles and 0 rows for 3 columns, 2 rows"):
+        plots.image_grid(x, 3, titles=["a", "b"])
+
+
+def test_save_grid_writes_what_tile_makes(tmp_path):
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 3, 8, 8))
+    path = plots.save_grid(x, tmp_path / "new" / "grid.png", columns=3, scale=2)
+    assert (np.asarray(Image.open(path)) == plots.tile(x, 3, 2, gap=4)).all()
+
+
+# ---- points and lines ------------------------------------------------------------------------------------------
+
+
+def test_panels_share_limits_and_count_what_lies_outside():
+    cloud = np.array([[0.0, 0], [1, 1], [5, 0], [0, -5]])
+    fig = plots.panels([("near", cloud / 5), ("far", cloud), ("near", cloud / 5)], limit=2, columns=2)
+    assert len(fig.axes) == 3 and {ax.get_xlim() + ax.get_ylim() for ax in fig.axes} == {(-2, 2, -2, 2)}
+    assert [[text.get_text() for text in ax.texts] for ax in fig.axes] == [[], ["2 of 4 outside"], []]
+    assert [np.shape(ax.collections[0].get_offsets())[0] for ax in fig.axes] == [4, 2, 4]
+    plt.close("all")
+    assert plots.panels([("all", cloud)]).axes[0].get_xlim()[1] > 5
+    plt.close("all")
+    with pytest.raises(ValueError, match=r"points have shape \(4, 3\)"):
+        plots.panels([("flat", np.zeros((4, 3)))], limit=1)
+    plt.close("all")
+
+
+def test_lines_carry_their_names_apart_and_differ_without_colour():
+    fig, ax = plots.figure()
+    ax.set_ylim(0, 1)
+    ends = {"a": 0.5, "b": 0.51, "c": 0.49, "model": 0.1}
+    plots.lines(ax, [1, 2, 3], {name: (np.full(3, y), np.full(3, 0.05)) for name, y in ends.items()})
+    fig.canvas.draw()
+    labels = {text.get_text(): text for text in ax.texts}
+    assert list(labels) == ["model", "c", "a", "b"]  # from the bottom up, as the lines end
+    boxes = [labels[name].get_window_extent() for name in labels]
+    assert all(low.y1 <= high.y0 for low, high in itertools.pairwise(boxes))
+    assert abs(labels["model"].xyann[1]) < 1e-6, "a label with room stays beside its line"
+    looks = {(bar[0].get_marker(), bar[0].get_linestyle()) for bar in ax.containers}
+    assert len(looks) == 4 and to_rgb(ax.containers[3][0].get_color()) == to_rgb(plots.COLOURS["model"])
+    plt.close(fig)
+
+
+# ---- clips -----------------------------------------------------------------------------------------------------
+
+
+def ramp(count: int = 14, height: int = 33, width: int = 51) -> np.ndarray:
+    """Frames that brighten from black to white, with odd sides."""
+    grey = np.linspace(0, 255, count).round().astype(np.uint8)
+    return np.broadcast_to(grey[:, None, None, None], (count, height, width, 3)).copy()
+
+
+def decoded(video: bytes) -> tuple[list[np.ndarray], tuple]:
+    """The frames of a clip, and its codec, pixel format and rate."""
+    with av.open(io.BytesIO(video), "r") as container:
+        stream = container.streams.video[0]
+        about = stream.codec_context.name, stream.codec_context.pix_fmt, stream.average_rate
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], about
+
+
+def test_mp4_plays_every_frame_in_order_at_an_even_size():
+    video = animate.mp4(ramp(), fps=7)
+    assert video == animate.mp4(ramp(), fps=7)
+    frames, stream = decoded(video)
+    assert stream == ("h264", "yuv420p", 7)
+    assert len(frames) == 14 and {frame.shape for frame in frames} == {(34, 52, 3)}
+    assert np.abs(np.array([f.mean() for f in frames]) - ramp().mean(axis=(1, 2, 3))).max() < 6
+
+
+@pytest.mark.parametrize("frames", [[], ramp() / 255, ramp()[..., 0], [ramp()[0], ramp(1, 8, 8)[0]]])
+def test_clips_of_other_things_are_refused(frames):
+    with pytest.raises(ValueError, match=r"expected uint8 \(T, H, W, 3\)"):
+        animate.mp4(frames)
+
+
+def test_animation_is_a_filmstrip_then_a_paused_clip(outputs):
+    assert animate.animation(ramp(14, 40, 40), alt=ALT, flickers=True) is None
+    (strip, metadata), (clip, _) = outputs
+    assert metadata["image/png"]["alt"] == f"Filmstrip: {ALT}"
+    brightness = pixels_of(strip)[60:200].mean(axis=(0, 2))
+    assert brightness[100] < 20 and brightness[-100] > 240 and len(base64.b64decode(strip["image/png"])) < 80_000
+    tag = clip["text/html"]
+    assert tag.index("this clip flickers") < tag.index("<video controls muted loop") and "autoplay" not in tag
+    assert f'aria-label="{page.html.escape(ALT)}"' in tag and f">{page.html.escape(ALT)}</video>" in tag
+    video = base64.b64decode(tag.split("data:video/mp4;base64,")[1].split('"')[0])
+    assert len(decoded(video)[0]) == 14
+    poster = Image.open(io.BytesIO(base64.b64decode(tag.split("data:image/jpeg;base64,")[1].split('"')[0])))
+    assert np.asarray(poster).min() > 250, "the poster is the last frame"
+    outputs.clear()
+    animate.animation(ramp(), alt=ALT)
+    assert "flickers" not in outputs[1][0]["text/html"]
+    with pytest.raises(TypeError, match="alt"):
+        animate.animation(ramp())  # type: ignore[call-arg]
+
+
+# ---- widgets ---------------------------------------------------------------------------------------------------
+
+
+def draw(t: float, schedule: str):
+    fig, ax = plots.figure(height=1.0)
+    ax.axvspan(0, t, color="black")
+    ax.set(xlim=(0, 1), title=schedule)
+    return fig
+
+
+CONTROLS = {"t": (0.0, 1.0, 0.25, 0.5), "schedule": ["cosine", "linear"]}
+
+
+def test_without_a_live_kernel_play_is_one_picture_and_one_line(outputs):
+    assert widgets.play(draw, alt=lambda t, schedule: f"{t:.0%} of the bar is black ({schedule}).", **CONTROLS) is None
+    (picture, metadata), (line, _) = outputs
+    assert metadata["image/png"]["alt"] == "50% of the bar is black (cosine)."
+    assert pixels_of(picture).shape == (200, 1400, 3)
+    assert line["text/plain"] == "Run this cell in Jupyter to move t and schedule." and "image/png" not in line
+
+
+@pytest.mark.parametrize(
+    "control",
+    [(0, 1), (0, 1, 0.1, 2), (1, 0, 0.1, 0.5), (0, 1, 0, 0), [], 3, "linear", (0, 1, 0.1, -1), (1, 1, 0.1, 1)],
+)
+def test_a_wrong_control_is_named(control, outputs):
+    with pytest.raises(ValueError, match="control noise_level=.*expected \\(low, high, step, start\\)"):
+        widgets.play(draw, alt=ALT, noise_level=control)
+    with pytest.raises(ValueError, match="play needs a control"):
+        widgets.play(draw, alt=ALT)
+
+
+def parts(outputs: list) -> tuple[list, ipywidgets.Image, ipywidgets.HTML]:
+    """The inputs, the picture and the line under it of the last widget on the page."""
+    view = outputs[-1][0]["application/vnd.jupyter.widget-view+json"]
+    box: Any = _instances[view["model_id"]]
+    row, image, line = box.children
+    return list(row.children), image, line
+
+
+def test_a_live_play_redraws_keeps_pictures_and_tells_errors(outputs):
+    outputs.live()
+    calls = []
+
+    def counted(t, schedule):
+        calls.append(t)
+        if t == 1:
+            raise ArithmeticError("<t> is 1")
+        return draw(t, schedule)
+
+    widgets.play(counted, alt=lambda t, schedule: f"{t:.0%} of the bar is black ({schedule}).", **CONTROLS)
+    assert len(outputs) == 1 and outputs[0][1]["image/png"]["alt"] == "50% of the bar is black (cosine)."
+    (slider, menu), image, line = parts(outputs)
+    assert (slider.description, menu.description) == ("t", "schedule") and slider.continuous_update
+    first = image.value
+    slider.value = 0.25
+    assert image.value != first and "25% of the bar is black (cosine)." in line.value
+    menu.value = "linear"
+    assert "25% of the bar is black (linear)." in line.value
+    menu.value, slider.value = "cosine", 0.5
+    assert image.value == first and calls == [0.5, 0.25, 0.25], "a picture seen before is not drawn again"
+    slider.value = 1.0
+    assert "draw(1.0, cosine) failed: ArithmeticError: &lt;t&gt; is 1" in line.value and image.value == first
+
+
+def test_whole_numbers_make_a_slider_of_whole_numbers(outputs):
+    outputs.live()
+    widgets.play(lambda n_steps: draw(n_steps / 9, "x"), alt=ALT, n_steps=(1, 9, 1, 3))
+    [[slider], _, _] = parts(outputs)
+    assert isinstance(slider, ipywidgets.IntSlider) and slider.value == 3 and slider.description == "n steps"
+
+
+def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):
+    labels = [f"frame {i}" for i in range(14)]
+    widgets.slideshow(ramp(), labels, alt=ALT)
+    assert [sorted(data) for data, _ in outputs] == [["image/png", "text/plain"], ["text/markdown", "text/plain"]]
+    assert outputs[0][1]["image/png"]["alt"] == ALT and "all 14 pictures" in outputs[1][0]["text/plain"]
+    outputs.live()
+    widgets.slideshow(ramp(), labels, alt=ALT)
+    (button, step), image, line = parts(outputs)
+    assert isinstance(button, ipywidgets.Play) and not button.playing and (step.min, step.max) == (0, 13)
+    step.value = 13
+    assert "Picture 14 of 14: frame 13" in line.value
+    assert np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB")).min() == 255
+    with pytest.raises(ValueError, match="2 labels for 14 frames"):
+        widgets.slideshow(ramp(), labels[:2], alt=ALT)
+    plt.close("all")
