@@ -65,24 +65,40 @@ POSTERIOR_MEAN = Exercise(
     reference=_mean_reference,
     inputs=_mean_inputs,
     wrong=(
-        Wrong("no shrink", _no_shrink, "You average the centres of the modes. But each mode has a width: inside it the best guess lies between its centre and what `x_t` says."),
-        Wrong("only sigma", _only_sigma, "Your chances use the variance `sigma**2`. A noisy mode is wider: its own width, scaled by alpha, adds to the noise."),
-        Wrong("no weights", _no_weights, "You treat all modes as equally likely beforehand. Bayes' rule starts from `weights`."),
-        Wrong("hard choice", _hard_choice, "You pick the likeliest mode. The posterior mean averages over all of them, by their chances."),
+        Wrong(
+            "no shrink",
+            _no_shrink,
+            "You average the centres of the modes. But each mode has a width: inside it the best guess lies between its centre and what `x_t` says.",
+        ),
+        Wrong(
+            "only sigma",
+            _only_sigma,
+            "Your chances use the variance `sigma**2`. A noisy mode is wider: its own width, scaled by alpha, adds to the noise.",
+        ),
+        Wrong(
+            "no weights",
+            _no_weights,
+            "You treat all modes as equally likely beforehand. Bayes' rule starts from `weights`.",
+        ),
+        Wrong(
+            "hard choice",
+            _hard_choice,
+            "You pick the likeliest mode. The posterior mean averages over all of them, by their chances.",
+        ),
     ),
     hints=(
         "Start with one mode: what is the variance of `x_t` around `alpha * mean`? Two independent things add up.",
         "The chance of mode k is a softmax over k of `weights.log() - |x_t - alpha mean_k|**2 / (2 variance)`.",
         "Inside mode k the best guess is `mean_k + alpha * std**2 / variance * (x_t - alpha * mean_k)`. Average these by the chances.",
     ),
-    solution='''
+    solution="""
 def posterior_mean(x_t, alpha, sigma, means, std, weights):
     variance = alpha**2 * std**2 + sigma**2
     gap = x_t[:, None, :] - alpha * means                                              # (B, K, D)
     chance = torch.softmax(weights.log() - gap.square().sum(-1) / (2 * variance), 1)   # (B, K)
     inside = means + alpha * std**2 / variance * gap                                   # (B, K, D)
     return (chance[:, :, None] * inside).sum(1)                                        # (B, D)
-''',
+""",
 )
 
 # --- score ------------------------------------------------------------------------------------------------
@@ -100,18 +116,30 @@ SCORE = Exercise(
     reference=predict.score,
     inputs=_score_inputs,
     wrong=(
-        Wrong("downhill", lambda x, x0, a, s: (x - a * x0) / s**2, "The sign is turned: the score points uphill, from `x_t` towards where the data says it should be."),
-        Wrong("one sigma", lambda x, x0, a, s: (a * x0 - x) / s, "You divide by sigma once. That is minus the noise, `-eps_hat`; the score divides by sigma twice."),
-        Wrong("no alpha", lambda x, x0, a, s: (x0 - x) / s**2, "You compare `x_t` with `x0_hat` itself. At level t the data sits at `alpha * x0_hat`."),
+        Wrong(
+            "downhill",
+            lambda x, x0, a, s: (x - a * x0) / s**2,
+            "The sign is turned: the score points uphill, from `x_t` towards where the data says it should be.",
+        ),
+        Wrong(
+            "one sigma",
+            lambda x, x0, a, s: (a * x0 - x) / s,
+            "You divide by sigma once. That is minus the noise, `-eps_hat`; the score divides by sigma twice.",
+        ),
+        Wrong(
+            "no alpha",
+            lambda x, x0, a, s: (x0 - x) / s**2,
+            "You compare `x_t` with `x0_hat` itself. At level t the data sits at `alpha * x0_hat`.",
+        ),
     ),
     hints=(
         "If only one x0 were possible, `x_t` would be Gaussian around `alpha * x0`. What is the gradient of its log density?",
         "It is `(alpha * x0 - x_t) / sigma**2`. With many possible x0, average it.",
     ),
-    solution='''
+    solution="""
 def score(x_t, x0_hat, alpha, sigma):
     return (alpha * x0_hat - x_t) / sigma**2
-''',
+""",
 )
 
 # --- the article's step, mended ---------------------------------------------------------------------------
@@ -139,20 +167,36 @@ FIX = Exercise(
     reference=_ddpm_mean,
     inputs=_step_inputs,
     wrong=(
-        Wrong("as published", lambda x, e, b, a: (x - e) / (1 - b).sqrt(), "This is the published line: it takes away all the noise at every step, and then divides."),
-        Wrong("charitable", lambda x, e, b, a: (x - b.sqrt() * e) / (1 - b).sqrt(), "This takes away as much noise as one step added. But `eps_hat` is the noise of all steps so far, scaled to unit size; a single step owns only a small share of it."),
-        Wrong("not rescaled", lambda x, e, b, a: x - b / (1 - a).sqrt() * e, "The noise is right. The forward step also shrank the signal by `sqrt(1 - beta)`: undo that too."),
-        Wrong("straight to x0", lambda x, e, b, a: (x - (1 - a).sqrt() * e) / a.sqrt(), "This is `x0_hat`, all the way to the data in one go. One step back is asked."),
+        Wrong(
+            "as published",
+            lambda x, e, b, a: (x - e) / (1 - b).sqrt(),
+            "This is the published line: it takes away all the noise at every step, and then divides.",
+        ),
+        Wrong(
+            "charitable",
+            lambda x, e, b, a: (x - b.sqrt() * e) / (1 - b).sqrt(),
+            "This takes away as much noise as one step added. But `eps_hat` is the noise of all steps so far, scaled to unit size; a single step owns only a small share of it.",
+        ),
+        Wrong(
+            "not rescaled",
+            lambda x, e, b, a: x - b / (1 - a).sqrt() * e,
+            "The noise is right. The forward step also shrank the signal by `sqrt(1 - beta)`: undo that too.",
+        ),
+        Wrong(
+            "straight to x0",
+            lambda x, e, b, a: (x - (1 - a).sqrt() * e) / a.sqrt(),
+            "This is `x0_hat`, all the way to the data in one go. One step back is asked.",
+        ),
     ),
     hints=(
         "Write `x0_hat` from `x_t` and `eps_hat`, put it into the step back of this chapter, without its random part, and collect terms.",
         "The result has the shape `(x_t - c * eps_hat) / sqrt(1 - beta)`. Only c is to be found.",
         "c is beta, divided by the size of the noise in `x_t`, which is `sqrt(1 - alpha_bar)`.",
     ),
-    solution='''
+    solution="""
 def ddpm_mean(x_t, eps_hat, beta, alpha_bar):
     return (x_t - beta / (1 - alpha_bar).sqrt() * eps_hat) / (1 - beta).sqrt()
-''',
+""",
 )
 
 # --- how much fresh noise ---------------------------------------------------------------------------------
@@ -175,20 +219,30 @@ FRESH = Exercise(
     reference=_tau,
     inputs=_noise_inputs,
     wrong=(
-        Wrong("standard deviation", lambda *a: _tau(*a).sqrt(), "This is the standard deviation. The variance is asked."),
-        Wrong("forward variance", lambda at, st, as_, ss: st**2 - (at / as_) ** 2 * ss**2, "This is the variance of the forward step from s to t. Going back you also know `x0`, so less is left open."),
-        Wrong("all of it", lambda at, st, as_, ss: ss**2, "With all noise fresh you would forget `x_t` altogether: only `x0` would be kept."),
+        Wrong(
+            "standard deviation", lambda *a: _tau(*a).sqrt(), "This is the standard deviation. The variance is asked."
+        ),
+        Wrong(
+            "forward variance",
+            lambda at, st, as_, ss: st**2 - (at / as_) ** 2 * ss**2,
+            "This is the variance of the forward step from s to t. Going back you also know `x0`, so less is left open.",
+        ),
+        Wrong(
+            "all of it",
+            lambda at, st, as_, ss: ss**2,
+            "With all noise fresh you would forget `x_t` altogether: only `x0` would be kept.",
+        ),
     ),
     hints=(
         "Forward, `x_t = (alpha_t/alpha_s) x_s + noise` of variance `v = sigma_t**2 - (alpha_t/alpha_s)**2 sigma_s**2`.",
         "Given x0, `x_s` has variance `sigma_s**2`; seeing `x_t` narrows that. For Gaussians precisions add: `1/tau = 1/sigma_s**2 + (alpha_t/alpha_s)**2 / v`.",
         "Multiply out: `tau = sigma_s**2 * v / sigma_t**2`.",
     ),
-    solution='''
+    solution="""
 def fresh_noise(alpha_t, sigma_t, alpha_s, sigma_s):
     step = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     return sigma_s**2 * step / sigma_t**2
-''',
+""",
 )
 
 EXERCISES = [POSTERIOR_MEAN, SCORE, FIX, FRESH]

@@ -35,15 +35,27 @@ MIX = Exercise(
     reference=_mix,
     inputs=_inputs,
     wrong=(
-        Wrong("only added", lambda x0, eps, a, s: x0 + s * eps, "You add the noise but keep the data at full strength. The data fades too: multiply `x0` by alpha."),
-        Wrong("exchanged", lambda x0, eps, a, s: s * x0 + a * eps, "alpha and sigma have changed places: alpha belongs to the data, sigma to the noise."),
-        Wrong("squared", lambda x0, eps, a, s: a**2 * x0 + s**2 * eps, "You use the variances. alpha and sigma multiply as they are; their squares add up to one."),
+        Wrong(
+            "only added",
+            lambda x0, eps, a, s: x0 + s * eps,
+            "You add the noise but keep the data at full strength. The data fades too: multiply `x0` by alpha.",
+        ),
+        Wrong(
+            "exchanged",
+            lambda x0, eps, a, s: s * x0 + a * eps,
+            "alpha and sigma have changed places: alpha belongs to the data, sigma to the noise.",
+        ),
+        Wrong(
+            "squared",
+            lambda x0, eps, a, s: a**2 * x0 + s**2 * eps,
+            "You use the variances. alpha and sigma multiply as they are; their squares add up to one.",
+        ),
     ),
     hints=("Two products and a sum.", "`alpha` goes with `x0`, `sigma` with `eps`."),
-    solution='''
+    solution="""
 def mix(x0, eps, alpha, sigma):
     return alpha * x0 + sigma * eps
-''',
+""",
 )
 
 UNMIX = Exercise(
@@ -54,15 +66,27 @@ UNMIX = Exercise(
     reference=_unmix,
     inputs=_noisy,
     wrong=(
-        Wrong("not rescaled", lambda x, eps, a, s: x - s * eps, "The noise is gone, but the data is still faded: divide by alpha."),
-        Wrong("all of eps", lambda x, eps, a, s: (x - eps) / a, "You take away `eps` at full size. Only `sigma * eps` was mixed in. (A published article makes this very slip; chapter 02 shows what comes of it.)"),
-        Wrong("multiplied", lambda x, eps, a, s: (x - s * eps) * a, "The last step goes the wrong way: fading multiplied by alpha, so undoing it divides."),
+        Wrong(
+            "not rescaled",
+            lambda x, eps, a, s: x - s * eps,
+            "The noise is gone, but the data is still faded: divide by alpha.",
+        ),
+        Wrong(
+            "all of eps",
+            lambda x, eps, a, s: (x - eps) / a,
+            "You take away `eps` at full size. Only `sigma * eps` was mixed in. (A published article makes this very slip; chapter 02 shows what comes of it.)",
+        ),
+        Wrong(
+            "multiplied",
+            lambda x, eps, a, s: (x - s * eps) * a,
+            "The last step goes the wrong way: fading multiplied by alpha, so undoing it divides.",
+        ),
     ),
     hints=("Solve `x_t = alpha * x0 + sigma * eps` for `x0`.",),
-    solution='''
+    solution="""
 def unmix(x_t, eps, alpha, sigma):
     return (x_t - sigma * eps) / alpha
-''',
+""",
 )
 
 EXERCISES = [MIX, UNMIX]
