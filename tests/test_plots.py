@@ -292,7 +292,7 @@ def test_without_a_live_kernel_play_is_one_picture_and_one_line(outputs):
     (picture, metadata), (line, _) = outputs
     assert metadata["image/png"]["alt"] == "50% of the bar is black (cosine)."
     assert pixels_of(picture).shape == (200, 1400, 3)
-    assert line["text/plain"] == "Run this cell in Jupyter to move t and schedule." and "image/png" not in line
+    assert line["text/plain"] == "Run this cell in Jupyter to move `t` and `schedule`." and "image/png" not in line
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@
     python -m minidiff.course.build --render 02 write outputs/html/02_reverse.html to read; run nothing
 
 A page depends on its source and on what its cells compute, and on nothing else: cell ids count up, nothing is
-stamped with a time but the metadata, and progress bars, widgets and the learner's progress file are off. So a
+stamped with a time but the metadata, and progress bars, widgets and the learner's progress file are left out. So a
 rebuild changes only what was computed differently.
 """
 
@@ -32,6 +32,7 @@ from minidiff.course import contract, page
 from minidiff.files import atomic_write, outputs, root
 from minidiff.scale import SCALES
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -66,7 +67,6 @@ def execute(nb: NotebookNode, name: str, folder: Path, scale: str, timeout: floa
             "MINIDIFF_STATIC": "1",
             "MINIDIFF_SCALE": scale,
             "MINIDIFF_PROGRESS": f"{scratch}/progress.jsonl",
-            "TQDM_DISABLE": "1",
             # The kernel starts in notebooks/, where a clone that is not installed would not be found.
             "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.getenv("PYTHONPATH")])),
         }
@@ -89,6 +89,9 @@ def execute(nb: NotebookNode, name: str, folder: Path, scale: str, timeout: floa
             at = max((i for i, cell in enumerate(nb.cells) if cell.get("execution_count")), default=0)
             what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error).strip()
             raise RuntimeError(f"{name}, cell {at + 1} ({contract.first_line(nb.cells[at])}): {what}") from None
+    for cell in nb.cells:  # a progress bar is a widget, and without its kernel it would stand at 0% for ever
+        if "outputs" in cell:
+            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {})]
     nb.metadata.pop("widgets", None)
     nb.metadata.language_info = nbformat.from_dict({"name": "python"})  # without the version of this Python
     nb.metadata.minidiff |= {

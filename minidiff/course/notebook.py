@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from matplotlib.figure import Figure
+from tqdm.auto import tqdm
 
 import minidiff
 from minidiff.course import animate, page, widgets
@@ -31,7 +32,7 @@ __all__ = [
     "panels",
     "play",
 ]
-__all__ += ["predict", "reveal", "say", "scatter", "show", "slideshow", "solution", "start", "table", "tile"]
+__all__ += ["predict", "reveal", "say", "scatter", "show", "slideshow", "solution", "start", "table", "tile", "tqdm"]
 
 
 def start(needs: str) -> str:

@@ -183,7 +183,7 @@ def bet(id: str, claim: str) -> None:
         show(claim, claim)
         display(slider)
     else:
-        show(f"{claim}\n  your bet: ____ %", f"{claim}\n\nYour bet: \\_\\_\\_\\_ %")
+        show(f"{claim}\n  your bet: ____ %", f"☐ {claim} *Your bet: \\_\\_\\_ %*")
 
 
 def bets() -> dict[str, int]:

@@ -60,7 +60,7 @@ def play(draw: Callable[..., Figure], *, alt: str | Callable[..., str], **contro
         emit_widget(inputs, picture, still, words, page.shown_width(still))
     else:
         page.emit_png(still, words)
-        invite(f"move {' and '.join(map(spaced, controls))}")
+        invite(f"move {' and '.join(f'`{spaced(name)}`' for name in controls)}")
 
 
 def slideshow(frames: Any, labels: Sequence[str], *, alt: str, stills: int = 6) -> None:
@@ -92,8 +92,8 @@ def invite(doing: str) -> None:
 
 
 def spaced(name: str) -> str:
-    """A control's name as people read it. Example: `spaced("noise_level") == "noise level"`."""
-    return name.replace("_", " ")
+    """A control's name as people read it; short ones are symbols. Example: `spaced("noise_level") == "noise level"`."""
+    return name if len(name) < 4 else name.replace("_", " ")
 
 
 def slider(name: str, control: Control) -> Any:

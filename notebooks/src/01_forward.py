@@ -420,7 +420,7 @@ def interval(share, n):  # half of a 95% interval; after Agresti and Coull, not 
 
 
 # %% tags=["core"]
-seen = {size: accuracy(train_eye(size), size) for size in SIZES}
+seen = {size: accuracy(train_eye(size), size) for size in tqdm(SIZES)}
 KINDS, tested, even = {28: "model", 14: "data", 7: "control"}, len(test[1]), 6  # levels[6] is ell = 0
 
 

@@ -240,7 +240,7 @@ def trained(loss=denoising_loss, levels=True, seed=0):
     torch.manual_seed(seed)
     denoise = Denoiser(MLP(1, width=64, depth=2, levels=levels), schedule, pred="eps", sd=source.sd)
     deals = fresh(source.sample, 256, seed)  # step -> a batch that never returns
-    habits = dict(lr=3e-3, decay_from=0.4, ema=0.99, every=200, progress=False)
+    habits = dict(lr=3e-3, decay_from=0.4, ema=0.99, every=200)
     for state in fit(denoise, deals, steps, loss=loss, **habits):
         pass  # look in here
     state.ema.copy_to(denoise.net)
@@ -493,7 +493,7 @@ classifier, stops = load("fashion-classifier"), (0.3, 0.6, 0.8, 1.0)
 each = pick(smoke=1, laptop=12)
 chosen = torch.cat([(labels == kind).nonzero()[:, 0][100 : 100 + each] for kind in range(10)])
 originals = images[chosen]
-backs = [up_and_back(originals, t, seed=10 + i)[2] for i, t in enumerate(stops)]
+backs = [up_and_back(originals, t, seed=10 + i)[2] for i, t in enumerate(tqdm(stops))]
 with torch.no_grad():
     before = classifier(originals).argmax(1)
     kept = [(classifier(back).argmax(1) == before).float().mean().item() for back in backs]
