@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "schedule": "Linear Cosine VP Karras Betas add_noise ell expand uniform_grid rho_grid",
     "predict": "Denoiser exact_denoiser guide loss row det solve score",
-    "sample": "ddim euler heun dpmpp_2m prior last",
+    "sample": "ddim euler heun dpmpp_2m prior last slerp",
     "scale": "pick",
     "train.fit": "fit",
     "train.batches": "shuffled fresh",

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+SWEEP_NAMES = ("targets", "calls", "guidance", "data-size")
+
 
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
@@ -30,13 +32,16 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
     sample.add_argument("--steps", type=int, default=50, help="network calls a sample (default 50)")
     sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--label", help="a class, by name or number, for a model that has them (default: all in turn)")
+    sample.add_argument("-w", type=float, default=1.0, help="guidance weight: 1 plain, 2 to 4 more typical (default 1)")
     sample.add_argument("--checkpoint", type=Path, help="other weights of the same recipe")
     sample.add_argument("-o", "--out", type=Path, help="a .png file (default outputs/NAME.png)")
-    evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights")
-    evaluate.add_argument("name")
+    evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights, or run a sweep; run it again to go on")
+    evaluate.add_argument("name", help="a recipe (minidiff recipes), or a sweep: " + ", ".join(SWEEP_NAMES))
+    evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000, on a GPU 10,000)")
     evaluate.add_argument("--checkpoint", type=Path, help="other weights than the shipped ones")
     evaluate.add_argument("--ship", action="store_true", help="ship that checkpoint if it is better")
-    evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json")
+    evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json, and the shipped header")
     return top
 
 
@@ -77,14 +82,33 @@ def evaluate(args: argparse.Namespace) -> int:
     """`minidiff evaluate NAME`."""
     from minidiff import evaluate, recipes
 
-    metrics = evaluate.evaluate(args.name, args.checkpoint)
+    if args.name in SWEEP_NAMES:
+        return sweep(args)
+    if args.record and args.checkpoint:
+        raise ValueError("--record is for the shipped weights: leave out --checkpoint, or --ship that file first")
+    metrics = evaluate.evaluate(args.name, args.checkpoint, args.n)
     row = recipes.get(args.name)
     print(f"{args.name} ({row.metric}, target {row.target:g}, {row.better} is better)")
     print_metrics(metrics)
     if args.ship:
         print(evaluate.ship(args.checkpoint or recipes.shipped(args.name), metrics)[1])
     if args.record:
-        print("written:", evaluate.record(args.name, metrics, f"minidiff evaluate {args.name} --record"))
+        size = f" -n {args.n}" if args.n else ""
+        print("written:", evaluate.record(args.name, metrics, f"minidiff evaluate {args.name}{size} --record"))
+    return 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """`minidiff evaluate SWEEP`: its rows as a table, as they come."""
+    from minidiff import sweeps
+
+    if args.checkpoint or args.ship or args.n:
+        raise ValueError(f"{args.name} is a sweep: it knows its sizes, and takes --record only")
+    print(f"{args.name}: {sweeps.SWEEPS[args.name].about}")
+    for row in sweeps.run(args.name):
+        print("  " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+    if args.record:
+        print("written:", sweeps.record(args.name))
     return 0
 
 
@@ -103,10 +127,14 @@ def sample(args: argparse.Namespace) -> int:
     if row.kind != "denoiser":
         raise ValueError(f"{args.name} is a {row.kind}: it has nothing to sample; there is fashion-unet, for one")
     denoise = recipes.load(args.name, args.checkpoint)
+    if (args.label is not None or args.w != 1) and denoise.null is None:
+        raise ValueError(f"{args.name} knows no classes: --label and -w are for fashion-unet-class")
+    labels = None if denoise.null is None else classes(args.label, args.n)
     path = args.out or outputs() / f"{args.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (2,) if row.data == "grid25" else (1, 28, 28)
-    x = generate(denoise, args.n, shape, args.steps, args.seed, size=max(1, min(250, -(-args.n // 5))))
+    size = max(1, min(250, -(-args.n // 5)))
+    x = generate(denoise, args.n, shape, args.steps, args.seed, size, labels=labels, w=args.w)
     if row.data == "grid25":
         fig = plots.panels([(f"{args.n} samples of {args.name}", x)], limit=3)
         fig.savefig(path)
@@ -116,6 +144,19 @@ def sample(args: argparse.Namespace) -> int:
         f"{args.n} samples of {args.name}, {args.steps} network calls each: {time.perf_counter() - clock:.1f} s, {path}"
     )
     return 0
+
+
+def classes(word: str | None, n: int) -> Any:
+    """Labels (n,) of the clothes: one class by name or number, or all ten in turn. ValueError for another word."""
+    import torch
+
+    from minidiff.data.fashion import NAMES
+
+    if word is None:
+        return torch.arange(n) % len(NAMES)
+    if word not in NAMES and word not in map(str, range(len(NAMES))):
+        raise ValueError(f"--label {word}: no such class; there are {', '.join(NAMES)}, or 0 to {len(NAMES) - 1}")
+    return torch.full((n,), NAMES.index(word) if word in NAMES else int(word))
 
 
 def list_recipes(args: argparse.Namespace) -> int:

@@ -14,11 +14,9 @@ that":
     edm    (sigma, -alpha sd^2) / (sd sqrt(V))          -sqrt(V) / sd        never;  V = alpha^2 sd^2 + sigma^2
 
 An error in y is multiplied by |sigma/det| in x0_hat and by |alpha/det| in eps_hat. Squared errors convert at fixed
-x_t
-by |dy|^2 = (det/sigma)^2 |dx0|^2, so a loss can be taken in another row's space than the network's own.
+x_t by |dy|^2 = (det/sigma)^2 |dx0|^2, so a loss can be taken in another row's space than the network's own.
 Sources: v, Salimans & Ho 2022 (arXiv 2202.00512); edm, Karras et al. 2022 (arXiv 2206.00364) generalised to any
-alpha;
-prediction and loss space as two knobs, Li & He 2025 (arXiv 2511.13720).
+alpha; prediction and loss space as two knobs, Li & He 2025 (arXiv 2511.13720).
 
 A denoiser answers one question, `denoise(x_t, t, cond) -> x0_hat`. Samplers, guidance and inversion ask nothing else.
 """
@@ -120,6 +118,11 @@ class Denoiser:
         if not (math.isfinite(self.sd) and self.sd > 0):
             raise ValueError(f"sd={self.sd}: the data's standard deviation must be positive")
 
+    @property
+    def null(self) -> int | None:
+        """The label that means "no label", for `guide`; None where the network takes no labels."""
+        return getattr(getattr(self.net, "label", None), "null", None)
+
     def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's raw answer y, with input scaling. t: (), (B,) or (B,F)."""
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
@@ -138,14 +141,21 @@ class Denoiser:
 
 
 def loss(
-    denoise: Denoiser, x0: Tensor, eps: Tensor, t: Tensor, cond: Tensor | None = None, space: str | None = None
+    denoise: Denoiser,
+    x0: Tensor,
+    eps: Tensor,
+    t: Tensor,
+    cond: Tensor | None = None,
+    space: str | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """The training loss of each sample, shape (B,): the mean squared error of y, in the space of row `space`.
 
     x0, eps: (B, ...); t: (), (B,) or (B,F). `space` defaults to the network's own row; another row multiplies the
-    error by
-    (det'/det)^2. Source: Ho et al. 2020, eq. 14 (space="eps" is L_simple).
-    Example: `loss(denoise, x0, torch.randn_like(x0), torch.rand(len(x0))).mean().backward()`.
+    error by (det'/det)^2. `weight` is a function of t that multiplies it once more, level by level: a space is one
+    such weight, any other can be written down. ValueError for a weight that is negative or not finite.
+    Source: Ho et al. 2020, eq. 14 (space="eps" is L_simple); Kingma & Gao 2023, arXiv 2303.00848 (any weight).
+    Example: `loss(denoise, x0, torch.randn_like(x0), torch.rand(len(x0)), weight=lambda t: 1 - t).mean().backward()`.
     """
     schedule, pred, sd = denoise.schedule, denoise.pred, denoise.sd
     y_hat = denoise.output(add_noise(schedule, x0, eps, t), t, cond)
@@ -153,27 +163,50 @@ def loss(
     error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
     if space is not None and space != pred:
         error = error * expand(det(space, schedule, t, sd) / det(pred, schedule, t, sd), x0) ** 2
+    if weight is not None:
+        factor = weight(t)
+        if not torch.isfinite(factor).all() or (factor < 0).any():
+            raise ValueError(f"a loss weight must be finite and not negative, got {factor.min():g} to {factor.max():g}")
+        error = error * expand(factor, x0)
     return error.flatten(1).mean(1)  # (B,)
 
 
-def guide(denoise: Denoise, w: float, null: Tensor | int) -> Denoise:
+LARGEST_W = 1000.0
+
+
+def guide(denoise: Denoise, w: float, null: Tensor | int | None, interval: tuple[float, float] = (0.0, 1.0)) -> Denoise:
     """Classifier-free guidance: a denoiser around a denoiser, `uncond + w (cond - uncond)`.
 
-    `null` is the label that stands for "no condition". w=1 is plain conditional sampling, w=0 unconditional; the
-    other
+    `null` is the label that stands for "no condition". w=1 is plain conditional sampling, w=0 unconditional; the other
     published form, (1+g) cond - g uncond, is w = 1+g. Every row is affine in y at fixed x_t, so guiding x0_hat, eps
-    or v is the same.
-    ValueError for a w that is not finite. Source: Ho & Salimans 2022, arXiv 2207.12598.
-    Example: `heun(guide(denoise, 3.0, null=10), x, grid, schedule, cond=labels)`.
+    or v is the same. interval: the levels t (both ends included) at which to guide; elsewhere w is 1, which costs one
+    call instead of two. ValueError for a w below 0, above 1000 or not a number, or an interval outside [0, 1].
+    Source: Ho & Salimans 2022, arXiv 2207.12598; the interval, Kynkaanniemi et al. 2024, arXiv 2404.07724.
+    Example: `heun(guide(denoise, 3.0, denoise.null), x, grid, schedule, cond=labels)`.
     """
-    if not math.isfinite(w):
-        raise ValueError(f"guidance weight w={w}: expected a finite number, 1 for plain conditional sampling")
+    if not 0 <= w <= LARGEST_W:  # also false for NaN
+        raise ValueError(
+            f"guidance weight w={w}: expected 0 (no condition), 1 (plain conditional), 2 to 10 (guided); "
+            "a negative one flees the label, a huge one leaves the data"
+        )
+    if null is None:
+        raise ValueError("guidance needs a null label, null=10 say: this network was built without classes")
+    low, high = interval
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"guidance interval {interval}: expected (low, high) with 0 <= low <= high <= 1")
 
     def guided(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         if cond is None:
             raise ValueError("guidance needs a condition: pass cond=labels to the sampler")
+        t = torch.as_tensor(t)
+        here = (low <= t) & (t <= high)
+        if w == 1 or not here.any():
+            return denoise(x_t, t, cond)
         uncond = denoise(x_t, t, torch.as_tensor(null, device=cond.device).expand_as(cond))
-        return uncond + w * (denoise(x_t, t, cond) - uncond)
+        if w == 0 and here.all():
+            return uncond
+        plain = denoise(x_t, t, cond)
+        return torch.where(expand(here, x_t).bool(), uncond + w * (plain - uncond), plain)
 
     return guided
 

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ from minidiff.train.fit import State, denoising_loss, fit
 @dataclass(frozen=True)
 class Recipe:
     """A row. `net`: scale -> network. `steps`, `batch`: at smoke, laptop, gpu. `metric` is compared with `target` in
-    the
-    direction of `better`.
+    the direction of `better`.
 
     `budget` is the largest allowed file in bytes. Example: `RECIPES["fashion-unet"].batch`.
     """
@@ -59,11 +59,14 @@ class Recipe:
     ema: float = 0.999
     decay_from: float = 0.7
     weight_decay: float = 0.0
+    classes: int = 0  # labels that a denoiser is told, 0 for none
+    drop: float = 0.0  # share of them hidden in training, so that the network also learns to do without
     seed: int = 0
 
 
-def _unet(at: str) -> nn.Module:
-    return UNet(1, base=8, mults=(1, 1), blocks=1) if at == "smoke" else UNet(1, base=16, mults=(1, 2, 4), blocks=1)
+def _unet(at: str, classes: int = 0) -> nn.Module:
+    base, mults = (8, (1, 1)) if at == "smoke" else (16, (1, 2, 4))
+    return UNet(1, base, mults, blocks=1, classes=classes)
 
 
 ROWS = (
@@ -111,9 +114,25 @@ ROWS = (
         sd=fashion.SD,
         ema=0.9995,
     ),
+    Recipe(
+        name="fashion-unet-class",
+        about="draws the kind of clothes asked for: ten labels and the null label, for guidance",
+        kind="denoiser",
+        data="fashion",
+        net=lambda at: _unet(at, classes=10),
+        steps=(10, 6_500, 12_000),
+        metric="Frechet distance over that of noise 0.05",
+        target=1.0,
+        better="lower",
+        budget=4_000_000,
+        sd=fashion.SD,
+        ema=0.9995,
+        classes=10,
+        drop=0.1,
+    ),
 )
 RECIPES = {row.name: row for row in ROWS}
-SETTABLE = ("lr", "ema", "decay_from", "weight_decay", "seed")
+SETTABLE = ("lr", "ema", "decay_from", "weight_decay", "drop", "seed")
 
 
 def get(name: str) -> Recipe:
@@ -136,7 +155,7 @@ def batches(recipe: Recipe, size: int) -> Callable[[int], Batch]:
     if recipe.data == "grid25":
         return fresh(toy.grid25().sample, size, recipe.seed)
     images, labels = fashion.load("train")
-    kept = (images, labels) if recipe.kind == "classifier" else (images,)
+    kept = (images, labels) if recipe.kind == "classifier" or recipe.classes else (images,)
     return shuffled(kept, size, recipe.seed)
 
 
@@ -187,8 +206,7 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     """Train a row; yields the states of `fit`, and last the path of the checkpoint written into the run's folder.
 
     at: a scale, default the current one. settings: overrides: `steps`, `batch`, and those of `configure`. A run
-    interrupted in
-    `outputs/runs/NAME-SCALE` is resumed. Example: `*_, path = train("toy-mlp", "smoke")`.
+    interrupted in `outputs/runs/NAME-SCALE` is resumed. Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
     if at not in SCALES:
@@ -206,7 +224,7 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     folder = outputs() / "runs" / f"{name}-{at}"
-    loss = classifier_loss if recipe.kind == "classifier" else denoising_loss
+    loss = classifier_loss if recipe.kind == "classifier" else partial(denoising_loss, drop=recipe.drop)
     options: dict[str, Any] = {key: getattr(recipe, key) for key in ("lr", "ema", "decay_from", "weight_decay", "seed")}
     yield from fit(
         model, batches(recipe, batch), steps, loss=loss, every=max(1, steps // 200), folder=folder, **options

@@ -1,8 +1,7 @@
 """How data turns into noise: `x_t = alpha(t) x0 + sigma(t) eps`.
 
 `t` is the noise level: 0 is data, 1 is noise. One chain of small steps, x_k = sqrt(1-beta_k) x_{k-1} + sqrt(beta_k)
-eps_k,
-has a closed form. Gaussians add in variance, so after k steps
+eps_k, has a closed form. Gaussians add in variance, so after k steps
 
     alpha^2 = (1-beta_1) ... (1-beta_k)  ("alpha-bar"),     sigma^2 = 1 - alpha^2,
 
@@ -12,14 +11,13 @@ schedules.
 
     schedule   alpha(t)                    sigma(t)         source
     Betas      DDPM's table at t = k/1000  sqrt(1-alpha^2)  Ho et al. 2020, arXiv 2006.11239
-    Cosine     cos(pi t/2)                 sin(pi t/2)      after Nichol & Dhariwal 2021, arXiv 2102.09672 (no
-    offset, no clipping)
-    Linear     1 - t                       t                Liu et al. 2022, arXiv 2209.03003; Lipman et al. 2022,
-    arXiv 2210.02747
+    Cosine     cos(pi t/2)                 sin(pi t/2)      after Nichol & Dhariwal 2021, arXiv 2102.09672
+    Linear     1 - t                       t                Liu et al. 2022, arXiv 2209.03003; Lipman 2022, 2210.02747
     VP         exp(-integral of beta/2)    sqrt(1-alpha^2)  Song et al. 2020, arXiv 2011.13456
     Karras     1                           80 t             Karras et al. 2022, arXiv 2206.00364
 
-Every function takes `t` of shape (), (B,) or (B,F) (F frames) and returns that shape.
+Cosine is the plain curve, without the paper's offset and clipping. Every function takes `t` of shape (), (B,) or
+(B,F) (F frames) and returns that shape.
 """
 
 import math
@@ -52,8 +50,10 @@ def expand(value: Tensor, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Linear:
-    """Straight lines, `alpha = 1-t`, `sigma = t`: rectified flow. Example: `Linear().alpha(torch.tensor(0.25))` is
-    0.75."""
+    """Straight lines, `alpha = 1-t`, `sigma = t`: rectified flow.
+
+    Example: `Linear().alpha(torch.tensor(0.25))` is 0.75.
+    """
 
     def alpha(self, t: Tensor) -> Tensor:
         return 1 - t
@@ -106,8 +106,7 @@ class VP:
 
 @dataclass(frozen=True)
 class Karras:
-    """Noise is only ever added, never traded for signal: `alpha = 1`, `sigma = top t` (EDM's "variance
-    exploding")."""
+    """Noise is only added, never traded for signal: `alpha = 1`, `sigma = top t` (EDM's "variance exploding")."""
 
     top: float = 80.0
 
@@ -172,8 +171,7 @@ Schedule = Linear | Cosine | VP | Karras | Betas
 
 
 def ell(schedule: Schedule, t: Tensor) -> Tensor:
-    """What a network is told of the noise: `log sigma - log alpha`, each floored, clipped to [-10, 10]. Shape of
-    t."""
+    """What a network is told of the noise, of t's shape: `log sigma - log alpha`, each floored, clipped to +-10."""
     floor = 1e-12
     log_ratio = schedule.sigma(t).clamp(min=floor).log() - schedule.alpha(t).clamp(min=floor).log()
     return log_ratio.clamp(-ELL_MAX, ELL_MAX)

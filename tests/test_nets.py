@@ -149,6 +149,17 @@ def test_noise_embedding_tells_levels_apart():
     assert NoiseEmbedding(8, waves=3)(torch.zeros(2)).shape == (2, 8)
 
 
+def test_labels_that_are_no_labels_are_refused():
+    """Each would pass silently: a float is an index nobody meant, one label would be told to the whole batch."""
+    embed = LabelEmbedding(10, 6)
+    for label in (torch.rand(4), torch.zeros(3, dtype=torch.long), torch.zeros(4, 1, dtype=torch.long)):
+        with pytest.raises(ValueError, match=r"whole numbers of shape \(4,\), got"):
+            embed(label, 4)
+    for size in ((27, 28), (28, 27)):
+        with pytest.raises(ValueError, match="H and W even"):
+            UNet(1, base=8, mults=(1, 1))(torch.zeros(1, 1, *size), torch.zeros(1))
+
+
 def test_label_embedding():
     embed = LabelEmbedding(10, 6)
     assert embed.weight.shape == (11, 6)

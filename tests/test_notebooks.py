@@ -124,6 +124,24 @@ def loss(space: dict) -> bool:
     return close(space["loss"](net, x0, eps, t).detach(), predict.loss(denoise, x0, eps, t).detach())
 
 
+def solve(space: dict) -> bool:
+    """Chapter 04's two equations against the package, for a row with a level for all."""
+    x_t, y = torch.randn(2, 9, 3, dtype=torch.float64)
+    t, s = torch.tensor(0.3, dtype=torch.float64), schedule.Cosine()
+    got = space["solve"](*predict.row("v", s, t), s.alpha(t), s.sigma(t), x_t, y)
+    return all(close(a, b) for a, b in zip(got, predict.solve("v", s, x_t, t, y), strict=True))
+
+
+def on_another_schedule(space: dict) -> bool:
+    """One network on two schedules: rescaled, or told the other schedule from the start."""
+    torch.manual_seed(0)
+    net, x = MLP(2, width=16, depth=1), torch.randn(9, 2)
+    t = torch.linspace(0.05, 0.9, 9)
+    ours = space["on_another_schedule"](predict.Denoiser(net, schedule.Linear(), "x0"), schedule.Cosine())
+    theirs = predict.Denoiser(net, schedule.Cosine(), "x0")
+    return close(torch.cat([ours(x[i : i + 1], t[i]) for i in range(9)]).detach(), theirs(x, t).detach())
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -131,6 +149,8 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "02_reverse predict.score": score,
     "02_reverse sample.ddim": step_back,
     "03_learned-denoiser predict.loss": loss,
+    "04_targets predict.solve": solve,
+    "04_targets predict.Denoiser": on_another_schedule,
 }
 
 
@@ -184,6 +204,10 @@ def test_the_comparison_would_see_a_mistake():
     assert not add_noise(changed(path, index, "alpha * x0", "x0"))
     path, index = built_cells()["03_learned-denoiser predict.loss"]
     assert not loss(changed(path, index, "source.sd**2", "source.sd"))
+    path, index = built_cells()["04_targets predict.Denoiser"]
+    assert not on_another_schedule(changed(path, index, "x * (1 - s) / other.alpha(t)", "x"))
+    path, index = built_cells()["04_targets predict.solve"]
+    assert not solve(changed(path, index, "(b * x_t - sigma * y)", "(b * x_t + sigma * y)"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

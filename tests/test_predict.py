@@ -208,6 +208,19 @@ def test_loss_in_the_space_of_every_row(pred, schedule, shape):
     torch.testing.assert_close(loss(denoise, x0, eps, t), loss(denoise, x0, eps, t, space=pred))
 
 
+def test_a_loss_weight_multiplies_level_by_level():
+    t, x0, eps, denoise = levels(B), gauss(B, C), gauss(B, C, seed=1), Denoiser(Net(), Linear())
+    weighted = loss(denoise, x0, eps, t, weight=lambda t: 3 * t)
+    torch.testing.assert_close(weighted, 3 * t * loss(denoise, x0, eps, t))
+    space = loss(denoise, x0, eps, t, space="eps")  # v to eps on Linear is alpha / (alpha^2 + sigma^2), squared
+    alpha, sigma = 1 - t, t
+    by_weight = loss(denoise, x0, eps, t, weight=lambda t: (alpha / (alpha**2 + sigma**2)) ** 2)
+    torch.testing.assert_close(space, by_weight)
+    for bad in (lambda t: -t, lambda t: t / 0):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            loss(denoise, x0, eps, t, weight=bad)
+
+
 def test_the_label_counts_in_the_loss():
     t, x0, eps, net = levels(B), gauss(B, C), gauss(B, C, seed=1), Net()
     loss(Denoiser(net, Linear()), x0, eps, t, torch.ones(B))
@@ -239,11 +252,41 @@ def test_guidance_weights_zero_and_one():
 
 
 def test_guidance_refuses_what_it_cannot_use():
-    for w in (float("nan"), float("inf"), -float("inf")):
+    for w in (float("nan"), float("inf"), -float("inf"), -0.5, 1001.0):
         with pytest.raises(ValueError, match=f"w={w}"):
             guide(Denoiser(Net(), Linear()), w, null=0)
     with pytest.raises(ValueError, match="cond=labels"):
         guide(Denoiser(Net(), Linear()), 2.0, null=0)(gauss(B, C), levels(B))
+
+
+def test_guidance_in_an_interval_level_by_level():
+    """Guided inside, plain conditional outside, both ends included, for one level and for a level per sample."""
+    denoise, x, label = Denoiser(Net(), Linear()), gauss(4, C), torch.tensor([3, 1, 2, 0])
+    t = torch.tensor([0.1, 0.2, 0.5, 0.9], dtype=torch.float64)
+    got = guide(denoise, 3.0, 7, (0.2, 0.5))(x, t, label)
+    plain, full = denoise(x, t, label), guide(denoise, 3.0, 7)(x, t, label)
+    torch.testing.assert_close(got, torch.stack([plain[0], full[1], full[2], plain[3]]))
+    assert torch.equal(guide(denoise, 3.0, 7, (0.2, 0.5))(x, t[3], label), denoise(x, t[3], label))
+    without = guide(denoise, 0.0, 7, (0.2, 0.5))(x, t, label)  # w=0 inside: no condition there, and only there
+    free = denoise(x, t, torch.full((4,), 7))
+    torch.testing.assert_close(without, torch.stack([plain[0], free[1], free[2], plain[3]]))
+    for interval in ((0.5, 0.2), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)):
+        with pytest.raises(ValueError, match="interval"):
+            guide(denoise, 3.0, 7, interval)
+
+
+def test_guidance_calls_the_network_only_where_it_must():
+    calls = []
+
+    def denoise(x, t, cond=None):
+        calls.append(cond)
+        return x
+
+    x, label = gauss(B, C), torch.tensor([3, 1])
+    for w, t, count in ((1.0, 0.5, 1), (0.0, 0.5, 1), (2.0, 0.5, 2), (2.0, 0.9, 1)):
+        calls.clear()
+        guide(denoise, w, 7, (0.2, 0.8) if t == 0.9 else (0.0, 1.0))(x, torch.tensor(t), label)
+        assert len(calls) == count
 
 
 @each_schedule

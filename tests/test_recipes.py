@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minidiff import evaluate, recipes
-from minidiff.cli import main
+from minidiff.cli import classes, main
 from minidiff.files import root
 from minidiff.train import checkpoint
 from minidiff.train.checkpoint import CheckpointError
@@ -159,6 +159,10 @@ def test_cli_lists_recipes_and_what_is_owed(capsys):
         ("sample fashion-classifier", "nothing to sample"),
         ("sample fashion-unet -n 0", "must be at least 1"),
         ("sample fashion-unet -o picture.jpg", "expected a .png"),
+        ("sample fashion-unet --label bag", "knows no classes"),
+        ("sample fashion-unet-class --label hat", "no such class; there are t-shirt"),
+        ("sample fashion-unet-class -w -1", "guidance weight w=-1.0"),
+        ("sample fashion-unet-class -w nan", "guidance weight w=nan"),
         ("sample fashion-unet --checkpoint absent.safetensors", "no such checkpoint"),
         ("evaluate fashion-unet --checkpoint {other}", "made by recipe 'toy-mlp'"),
     ],
@@ -166,6 +170,11 @@ def test_cli_lists_recipes_and_what_is_owed(capsys):
 def test_cli_errors_are_one_clear_line(capsys, trained, words, message):
     status, _, err = run(capsys, *words.format(other=trained["toy-mlp"]).split())
     assert status == 1 and message in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_labels_by_name_by_number_or_in_turn():
+    assert classes("bag", 3).tolist() == [8, 8, 8] == classes("8", 3).tolist()
+    assert classes(None, 12).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
 
 
 def test_results_are_recorded_with_their_command(tmp_path, monkeypatch):

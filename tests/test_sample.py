@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from minidiff.data.toy import Mixture
+from minidiff.data.toy import Mixture, two_peaks
 from minidiff.predict import ROWS, Denoiser, exact_denoiser
-from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior
+from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior, slerp
 from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise, rho_grid, uniform_grid
 
 F64 = torch.float64
@@ -307,3 +307,28 @@ def test_noise_then_one_exact_step_back():
             end = last(sampler(lambda *_: x0, x_t, torch.tensor([0.6, 0.0], dtype=F64), schedule))
             if sampler in (ddim, dpmpp_2m) or isinstance(schedule, Linear | Karras):
                 torch.testing.assert_close(end, x0)
+
+
+def test_slerp_stays_on_the_arc():
+    """Against the closed form for orthogonal vectors, its ends, its length, and the chord, which is too short."""
+    a, b = torch.zeros(2, 1, 4, 4, dtype=torch.float64), torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    a[:, 0, 0, 0], b[:, 0, 1, 1] = 3.0, 3.0
+    for share in (0.0, 0.25, 0.5, 1.0):
+        angle = torch.tensor(share * torch.pi / 2, dtype=torch.float64)
+        torch.testing.assert_close(slerp(a, b, share), angle.cos() * a + angle.sin() * b, rtol=1e-9, atol=1e-9)
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 3, 784, generator=generator)
+    middle, chord = slerp(a, b, 0.5).norm(dim=1), ((a + b) / 2).norm(dim=1)
+    assert (middle / a.norm(dim=1)).sub(1).abs().max() < 0.05 and (chord / a.norm(dim=1)).max() < 0.8
+    torch.testing.assert_close(slerp(a, a, 0.3), a, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match="must be equal"):
+        slerp(a, b[:, :5], 0.5)
+
+
+@each_sampler
+def test_one_call_gives_the_posterior_mean(name):
+    """A grid of a single step from t=1 to 0 lands on x0_hat: along straight lines, whatever the sampler."""
+    source, schedule = two_peaks(), Linear()
+    exact, x = exact_denoiser(source, schedule), prior(schedule, (5, 1), torch.Generator().manual_seed(0)).double()
+    end = last(SAMPLERS[name](exact, x, uniform_grid(1), schedule))
+    torch.testing.assert_close(end, exact(x, torch.tensor(1.0, dtype=F64)), rtol=1e-6, atol=1e-6)

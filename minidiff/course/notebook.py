@@ -16,6 +16,7 @@ from minidiff.course.animate import figure_frame
 from minidiff.course.check import check, hint, solution
 from minidiff.course.plots import COLOURS, figure, filled, image_grid, lines, panels, scatter, tile
 from minidiff.course.progress import bet, bets, predict, reveal
+from minidiff.sweeps import recorded
 
 __all__ = [
     "COLOURS",
@@ -32,7 +33,20 @@ __all__ = [
     "panels",
     "play",
 ]
-__all__ += ["predict", "reveal", "say", "scatter", "show", "slideshow", "solution", "start", "table", "tile", "tqdm"]
+__all__ += [
+    "predict",
+    "recorded",
+    "reveal",
+    "say",
+    "scatter",
+    "show",
+    "slideshow",
+    "solution",
+    "start",
+    "table",
+    "tile",
+    "tqdm",
+]
 
 
 def start(needs: str) -> str:

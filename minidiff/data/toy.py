@@ -1,10 +1,8 @@
 """Sources in one and two dimensions whose truth is known: density, score and denoiser in closed form.
 
 Noise a Gaussian mixture and it stays one: if x0 is N(mu_k, s_k^2) with probability w_k, then `x_t = alpha x0 + sigma
-eps`
-is N(alpha mu_k, alpha^2 s_k^2 + sigma^2) with the same w_k. Bayes' rule then gives, given x_t, the probability r_k
-of each
-component and inside it the usual Gaussian posterior
+eps` is N(alpha mu_k, alpha^2 s_k^2 + sigma^2) with the same w_k. Bayes' rule then gives, given x_t, the probability
+r_k of each component and inside it the usual Gaussian posterior
 
     E[x0 | x_t, k] = mu_k + g_k (x_t - alpha mu_k),   g_k = alpha s_k^2 / (alpha^2 s_k^2 + sigma^2),
     var[x0 | x_t, k] = s_k^2 sigma^2 / (alpha^2 s_k^2 + sigma^2),

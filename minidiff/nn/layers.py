@@ -26,11 +26,10 @@ class NoiseEmbedding(nn.Module):
 
 
 class LabelEmbedding(nn.Embedding):
-    """A class label as a vector, with one more row for "no label": label `classes` is the null label, and so is
-    `None`.
+    """A class label as a vector, with one more row for "no label": label `classes`, the null label, and so is `None`.
 
-    Errors: ValueError for a label outside 0..classes. Example: `LabelEmbedding(10, 64)(torch.tensor([3, 10]), 2)` is
-    (2, 64).
+    ValueError for a label outside 0..classes, not a whole number, or not one for each sample.
+    Example: `LabelEmbedding(10, 64)(torch.tensor([3, 10]), 2)` is (2, 64).
     """
 
     def __init__(self, classes: int, dim: int):
@@ -40,6 +39,9 @@ class LabelEmbedding(nn.Embedding):
     def forward(self, label: Tensor | None, batch: int) -> Tensor:  # type: ignore[override]
         if label is None:
             label = torch.full((batch,), self.null, device=self.weight.device)
+        if label.is_floating_point() or label.shape != (batch,):
+            kind = f"{str(label.dtype).removeprefix('torch.')} of shape {tuple(label.shape)}"
+            raise ValueError(f"class labels must be whole numbers of shape ({batch},), got {kind}")
         if label.device.type == "cpu" and label.numel() and not 0 <= int(label.min()) <= int(label.max()) <= self.null:
             raise ValueError(
                 f"class labels must lie in 0..{self.null - 1} ({self.null} for none), "

@@ -1,9 +1,8 @@
 """The U-Net of DDPM, without attention: down to see widely, up to paint finely, with a bridge at every size.
 
 Each residual block hears the noise level (and the class) as a scale and a shift of its features. Sizes halve by a
-convolution of
-stride 2 and return by repeating pixels to exactly the size on the other side of the bridge, so 28 -> 14 -> 7 -> 4
-works as well as 32.
+convolution of stride 2 and return by repeating pixels to exactly the size on the other side of the bridge, so 28 ->
+14 -> 7 -> 4 works as well as 32.
 Sources: Ronneberger et al. 2015, arXiv 1505.04597; Ho et al. 2020, arXiv 2006.11239, appendix B.
 """
 
@@ -41,11 +40,9 @@ class UNet(nn.Module):
     """`net(x (B,C,H,W), ell (B,), cond) -> y (B,C,H,W)` for images of any even size.
 
     channels: C. base: features at full size, a multiple of 8. mults: features at each size, in units of base; one
-    halving between
-    neighbours. blocks: residual blocks at each size on the way down (one more on the way up). classes: 0, or the
-    number of class
-    labels (label `classes` and None mean none). ValueError for an odd size, another number of channels or a label
-    out of range.
+    halving between neighbours. blocks: residual blocks at each size on the way down (one more on the way up).
+    classes: 0, or the number of class labels (label `classes` and None mean none). ValueError for an odd size,
+    another number of channels or a label out of range.
     Example: `UNet(1, base=32, mults=(1, 2, 2))(torch.randn(2, 1, 28, 28), torch.zeros(2))` is (2, 1, 28, 28).
     """
 

@@ -1,8 +1,7 @@
 """The exponential moving average of the weights: what is sampled from and shipped.
 
 After step k, `ema <- d_k ema + (1 - d_k) weights` with `d_k = min(decay, (1 + k) / (10 + k))`: the ramp forgets the
-random start
-quickly. Source: Polyak & Juditsky 1992; in diffusion models since Ho et al. 2020 (arXiv 2006.11239).
+random start quickly. Source: Polyak & Juditsky 1992; in diffusion models since Ho et al. 2020 (arXiv 2006.11239).
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,8 @@
 """One training loop, as a generator: you write `for state in fit(...)`, and plot, sample or stop inside the loop.
 
 Everything random in step k comes from a generator seeded by (seed, k), and the batch is a function of k alone. So a
-run is its
-weights, its optimizer, its average and one number, the step: killed at any moment and started again, it repeats
-exactly
-(bit for bit on a CPU with a fixed number of threads) what the uninterrupted run does.
+run is its weights, its optimizer, its average and one number, the step: killed at any moment and started again, it
+repeats exactly (bit for bit on a CPU with a fixed number of threads) what the uninterrupted run does.
 """
 
 import json
@@ -50,13 +48,27 @@ class State:
         return json.dumps(row)
 
 
-def denoising_loss(denoise: predict.Denoiser, batch: Batch, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. batch: (x0,) or (x0, cond) ->
-    (B,), (B,)."""
+def denoising_loss(
+    denoise: predict.Denoiser,
+    batch: Batch,
+    generator: Generator,
+    drop: float = 0.0,
+    space: str | None = None,
+    weight: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. Returns losses and levels, (B,) each.
+
+    batch: (x0,) or (x0, labels). drop: the share of labels replaced by the network's null label, so that one network
+    learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). space, weight: `predict.loss`.
+    Example: `fit(denoise, shuffled([x0, labels], 128), 1000, loss=partial(denoising_loss, drop=0.1))`.
+    """
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
     t = torch.rand(len(x0), generator=generator).to(x0)
     eps = torch.randn(x0.shape, generator=generator).to(x0)
-    return predict.loss(denoise, x0, eps, t, cond), t
+    if drop and cond is not None:
+        hidden = (torch.rand(len(x0), generator=generator) < drop).to(cond.device)
+        cond = torch.where(hidden, torch.as_tensor(denoise.null, device=cond.device), cond)
+    return predict.loss(denoise, x0, eps, t, cond, space, weight), t
 
 
 class Tally:
@@ -108,12 +120,10 @@ def fit(
     """Train `model` (a Denoiser, or any module) with AdamW and yield a `State` every `every` steps and at the end.
 
     batch: step -> tensors, from `shuffled` or `fresh`. loss: (model, batch, generator) -> losses (B,) and their
-    levels t (B,).
-    lr: see `learning_rate`. clip: the largest gradient norm. bf16 autocast where the device is CUDA. The network
-    keeps its raw
-    weights; `state.ema` has the averages. folder: where to log (log.jsonl) and to save (state.safetensors, every
-    `save_every`
-    steps, on Ctrl-C, when the loop is left, and at the end); a state found there is resumed.
+    levels t (B,). lr: see `learning_rate`. clip: the largest gradient norm. bf16 autocast where the device is CUDA.
+    The network keeps its raw weights; `state.ema` has the averages. folder: where to log (log.jsonl) and to save
+    (state.safetensors, every `save_every` steps, on Ctrl-C, when the loop is left, and at the end); a state found
+    there is resumed.
     Raises FloatingPointError when the loss is not finite, CheckpointError when the saved state belongs to another
     run.
     Example: `for state in fit(Denoiser(MLP(dim=2), Linear()), fresh(grid25().sample, 256), 1000): print(state.loss)`.

@@ -118,6 +118,14 @@ play(
 )
 
 # %% [markdown]
+# ## How to read a figure
+#
+# Under every picture stands a small line that says where its numbers come from. *Live* means that your machine has just computed it, from so many samples and these seeds; change the seed, run the cell again, and see what stays. *Recorded* means that it took longer than a notebook should, so a longer run wrote it down, with its device, date and seeds. *Exact* means that there is no luck in it.
+#
+# The colours keep their meaning through all chapters: blue is data, orange is what a model says, black and dashed is the exact answer, dark violet is a control that ought to fail, green is something to beat.
+#
+# And a rule of thumb for reading any share: measured on n samples, it is uncertain by about 1/√n. That is ten points at a hundred samples and one point at ten thousand. Many quarrels about generated pictures end as soon as somebody asks for n.
+#
 # ## How exercises work
 #
 # An exercise is a function to fill in, with `check` under it. Here is the first, and it is the table's third row. Replace the line `raise NotImplementedError`, run the cell, and see the box turn.

@@ -3,9 +3,17 @@
 import difflib
 from importlib import import_module
 
+import torch
+from torch import Generator, Tensor
+
 from minidiff.course.check import Exercise
 
-CHAPTERS = ("start", "forward", "reverse", "learned_denoiser")
+CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets", "samplers", "guidance")
+
+
+def normal(generator: Generator, *shape: int) -> Tensor:
+    """Unit Gaussian numbers in float64, the random inputs of most exercises. Example: `normal(generator, 5, 2)`."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def all_exercises() -> list[Exercise]:

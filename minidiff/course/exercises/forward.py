@@ -4,13 +4,10 @@ import torch
 from torch import Generator, Tensor
 
 from minidiff.course.check import Exercise, Wrong
+from minidiff.course.exercises import normal
 from minidiff.schedule import expand
 
 Inputs = tuple[Tensor, ...]
-
-
-def _draw(generator: Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def _uniform(generator: Generator, *shape: int) -> Tensor:
@@ -23,7 +20,7 @@ def _uniform(generator: Generator, *shape: int) -> Tensor:
 def _jump_inputs(generator: Generator) -> tuple[Tensor, Tensor, Tensor, int]:
     betas = 0.02 + 0.1 * _uniform(generator, 9)
     k = int(torch.randint(3, 9, (), generator=generator))  # never the first or the last: neighbours exist
-    return _draw(generator, 5, 2), _draw(generator, 5, 2), betas, k
+    return normal(generator, 5, 2), normal(generator, 5, 2), betas, k
 
 
 def _jump_by(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -91,7 +88,7 @@ def one_jump(x0, eps, betas, k):
 def _batch_inputs(generator: Generator) -> Inputs:
     """All sizes equal on purpose: this is where a missing reshape makes no error."""
     level = _uniform(generator, 3)
-    return _draw(generator, 3, 3, 3, 3), _draw(generator, 3, 3, 3, 3), (1 - level).sqrt(), level.sqrt()
+    return normal(generator, 3, 3, 3, 3), normal(generator, 3, 3, 3, 3), (1 - level).sqrt(), level.sqrt()
 
 
 def _batch(x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -154,7 +151,7 @@ def noisy_batch(x0, eps, alpha, sigma):
 def _onward_inputs(generator: Generator) -> Inputs:
     angles = 0.2 + 0.6 * _uniform(generator, 2).sort().values + torch.tensor([0.0, 0.4], dtype=torch.float64)
     (alpha_s, alpha_t), (sigma_s, sigma_t) = angles.cos(), angles.sin()
-    return _draw(generator, 5, 2), _draw(generator, 5, 2), alpha_s, sigma_s, alpha_t, sigma_t
+    return normal(generator, 5, 2), normal(generator, 5, 2), alpha_s, sigma_s, alpha_t, sigma_t
 
 
 def _onward(x_s: Tensor, z: Tensor, alpha_s: Tensor, sigma_s: Tensor, alpha_t: Tensor, sigma_t: Tensor) -> Tensor:

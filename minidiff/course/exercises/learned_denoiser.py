@@ -6,15 +6,12 @@ import torch
 from torch import Generator, Tensor
 
 from minidiff.course.check import Exercise, Wrong
+from minidiff.course.exercises import normal
 from minidiff.data.toy import Mixture
 from minidiff.schedule import expand
 
 Inputs = tuple
 Net = Callable[[Tensor], Tensor]
-
-
-def _draw(generator: Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def _levels(generator: Generator, *shape: int) -> tuple[Tensor, Tensor]:
@@ -38,7 +35,7 @@ class _Net:
 
 def _loss_inputs(generator: Generator) -> Inputs:
     net = _Net(0.5 + torch.rand((), generator=generator).item())
-    x0, eps = _draw(generator, 5, 2, 3, 4), _draw(generator, 5, 2, 3, 4)
+    x0, eps = normal(generator, 5, 2, 3, 4), normal(generator, 5, 2, 3, 4)
     return (net, x0, eps, *_levels(generator, 5))
 
 
@@ -54,27 +51,6 @@ def _loss(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Te
     return _errors(net, x0, eps, alpha, sigma).mean(1)
 
 
-def _against_x0(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    return (net(_noisy(x0, eps, alpha, sigma)) - x0).square().flatten(1).mean(1)
-
-
-def _variance(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    return _loss(net, x0, eps, alpha.square(), sigma.square())
-
-
-def _sum(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    return _errors(net, x0, eps, alpha, sigma).sum(1)
-
-
-def _one_number(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    return _errors(net, x0, eps, alpha, sigma).mean()
-
-
-def _scaled_target(net: Net, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    noise = expand(sigma, x0) * eps
-    return (net(_noisy(x0, eps, alpha, sigma)) - noise).square().flatten(1).mean(1)
-
-
 LOSS = Exercise(
     id="learned-denoiser.loss",
     title="The loss for pictures",
@@ -85,27 +61,27 @@ LOSS = Exercise(
     wrong=(
         Wrong(
             "against x0",
-            _against_x0,
+            lambda net, x, e, a, s: (net(_noisy(x, e, a, s)) - x).square().flatten(1).mean(1),
             "You compare the answer with `x0`. The network is asked for the noise, `eps`.",
         ),
         Wrong(
             "variances",
-            _variance,
+            lambda net, x, e, a, s: _loss(net, x, e, a.square(), s.square()),
             "You mix with `alpha**2` and `sigma**2`. These are variances; the pictures themselves are multiplied by `alpha` and `sigma`.",
         ),
         Wrong(
             "sum",
-            _sum,
+            lambda *q: _errors(*q).sum(1),
             "You add up the squared errors of a picture. With their mean, the loss does not grow with the number of pixels.",
         ),
         Wrong(
             "one number",
-            _one_number,
+            lambda *q: _errors(*q).mean(),
             "You average over the batch as well. Keep one number for each picture: only then can the loss be told apart by level.",
         ),
         Wrong(
             "scaled target",
-            _scaled_target,
+            lambda net, x, e, a, s: (net(_noisy(x, e, a, s)) - expand(s, x) * e).square().flatten(1).mean(1),
             "Your target is `sigma * eps`, the noise as it sits in the picture. The network is asked for the unit noise `eps`, so that the question has one size at all levels.",
         ),
     ),
@@ -126,7 +102,7 @@ def loss(net, x0, eps, alpha, sigma):
 
 
 def _from_inputs(generator: Generator) -> Inputs:
-    return (_draw(generator, 5, 2, 3, 4), _draw(generator, 5, 2, 3, 4), *_levels(generator, 5))
+    return (normal(generator, 5, 2, 3, 4), normal(generator, 5, 2, 3, 4), *_levels(generator, 5))
 
 
 def _from_eps(x_t: Tensor, eps_hat: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -179,7 +155,7 @@ def from_eps(x_t, eps_hat, alpha, sigma):
 def _floor_inputs(generator: Generator) -> Inputs:
     weights = torch.rand(3, generator=generator, dtype=torch.float64) + 0.2
     std = 0.2 + 0.3 * torch.rand((), generator=generator, dtype=torch.float64)
-    return (0.5 * _draw(generator), *_levels(generator), _draw(generator, 3), std, weights / weights.sum())
+    return (0.5 * normal(generator), *_levels(generator), normal(generator, 3), std, weights / weights.sum())
 
 
 def _parts(
@@ -192,34 +168,14 @@ def _parts(
     return (r * stds.square()).sum(), (r * (centres - mean).square()).sum(), mean
 
 
-def _gain(alpha: Tensor, sigma: Tensor) -> Tensor:
+def _floor(*inputs: Tensor) -> Tensor:
+    within, between, _ = _parts(*inputs)
+    return _gain(inputs) * (within + between)
+
+
+def _gain(inputs: tuple[Tensor, ...]) -> Tensor:
+    _, alpha, sigma, *_ = inputs
     return (alpha / sigma).square()
-
-
-def _floor(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    within, between, _ = _parts(x, a, s, m, d, w)
-    return _gain(a, s) * (within + between)
-
-
-def _only_within(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    return _gain(a, s) * _parts(x, a, s, m, d, w)[0]
-
-
-def _only_between(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    return _gain(a, s) * _parts(x, a, s, m, d, w)[1]
-
-
-def _of_x0(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    return sum(_parts(x, a, s, m, d, w)[:2], torch.zeros_like(x))
-
-
-def _second_moment(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    within, between, mean = _parts(x, a, s, m, d, w)
-    return _gain(a, s) * (within + between + mean.square())
-
-
-def _root_gain(x: Tensor, a: Tensor, s: Tensor, m: Tensor, d: Tensor, w: Tensor) -> Tensor:
-    return a / s * _of_x0(x, a, s, m, d, w)
 
 
 FLOOR = Exercise(
@@ -232,27 +188,27 @@ FLOOR = Exercise(
     wrong=(
         Wrong(
             "only within",
-            _only_within,
+            lambda *q: _gain(q) * _parts(*q)[0],
             "You count the width inside the peaks. But it is not known either *which* peak it was: the spread of their centres is missing.",
         ),
         Wrong(
             "only between",
-            _only_between,
+            lambda *q: _gain(q) * _parts(*q)[1],
             "You count the doubt between the peaks. Inside a peak `x0` is not known exactly either: add the posterior variance of each.",
         ),
         Wrong(
             "units of x0",
-            _of_x0,
+            lambda *q: _floor(*q) / _gain(q),
             "This is the variance of `x0` given `x_t`, and it is right. The question was about `eps`, in its own units: at fixed `x_t`, how much does `eps` move when `x0` moves?",
         ),
         Wrong(
             "not centred",
-            _second_moment,
+            lambda *q: _floor(*q) + _gain(q) * _parts(*q)[2].square(),
             "You averaged `x0**2` without taking off the square of the mean. The best answer is not zero, it is the mean.",
         ),
         Wrong(
             "gain not squared",
-            _root_gain,
+            lambda *q: _floor(*q) / _gain(q).sqrt(),
             "A factor in `eps` counts squared in a variance: `(alpha/sigma)**2`.",
         ),
     ),
@@ -279,7 +235,7 @@ def floor(x_t, alpha, sigma, means, std, weights):
 def _push_inputs(generator: Generator) -> Inputs:
     beta = 0.01 + 0.1 * torch.rand((), generator=generator, dtype=torch.float64)
     before = 0.2 + 0.6 * torch.rand((), generator=generator, dtype=torch.float64)
-    return _draw(generator, 6, 2), beta, before * (1 - beta)
+    return normal(generator, 6, 2), beta, before * (1 - beta)
 
 
 def _push(eps_hat: Tensor, beta: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -5,13 +5,10 @@ from torch import Generator, Tensor
 
 from minidiff import predict
 from minidiff.course.check import Exercise, Wrong
+from minidiff.course.exercises import normal
 from minidiff.data.toy import Mixture
 
 Inputs = tuple[Tensor, ...]
-
-
-def _draw(generator: Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def _levels(generator: Generator) -> Inputs:
@@ -26,7 +23,7 @@ def _levels(generator: Generator) -> Inputs:
 def _mean_inputs(generator: Generator) -> Inputs:
     weights = torch.rand(4, generator=generator, dtype=torch.float64) + 0.2
     std = 0.2 + 0.3 * torch.rand((), generator=generator, dtype=torch.float64)
-    return (_draw(generator, 7, 2), *_levels(generator), _draw(generator, 4, 2), std, weights / weights.sum())
+    return (normal(generator, 7, 2), *_levels(generator), normal(generator, 4, 2), std, weights / weights.sum())
 
 
 def _mean_reference(x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: Tensor, weights: Tensor) -> Tensor:
@@ -105,7 +102,7 @@ def posterior_mean(x_t, alpha, sigma, means, std, weights):
 
 
 def _score_inputs(generator: Generator) -> Inputs:
-    return (_draw(generator, 5, 3), _draw(generator, 5, 3), *_levels(generator))
+    return (normal(generator, 5, 3), normal(generator, 5, 3), *_levels(generator))
 
 
 SCORE = Exercise(
@@ -148,7 +145,7 @@ def score(x_t, x0_hat, alpha, sigma):
 def _step_inputs(generator: Generator) -> Inputs:
     beta = 0.01 + 0.1 * torch.rand((), generator=generator, dtype=torch.float64)
     before = 0.2 + 0.6 * torch.rand((), generator=generator, dtype=torch.float64)
-    return _draw(generator, 6, 2), _draw(generator, 6, 2), beta, before * (1 - beta)
+    return normal(generator, 6, 2), normal(generator, 6, 2), beta, before * (1 - beta)
 
 
 def _ddpm_mean(x_t: Tensor, eps_hat: Tensor, beta: Tensor, alpha_bar: Tensor) -> Tensor:

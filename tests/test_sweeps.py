@@ -1,0 +1,179 @@
+"""Long measurements: they resume, they are marked, and what they measure sees what it is meant to see."""
+
+import json
+
+import pytest
+import torch
+
+from minidiff import evaluate, recipes, sweeps
+from minidiff.cli import SWEEP_NAMES, main
+from minidiff.data import fashion
+from minidiff.files import root
+from minidiff.predict import Denoiser, exact_denoiser
+from minidiff.sample import ddim
+from minidiff.schedule import Linear
+
+
+class Net(torch.nn.Module):
+    """Answers 0, has a label, and counts its samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.label = torch.nn.Embedding(11, 1)
+        self.label.null = 10
+        self.heard = []
+
+    def forward(self, x, ell, cond=None):
+        self.heard.append(None if cond is None else cond.clone())
+        return x * self.weight * (0.0 if cond is None else cond[:, None])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Outputs go to a fresh folder, runs are small."""
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
+    return tmp_path
+
+
+def stops_after(batches):
+    def sampler(*args, **kwargs):
+        nonlocal batches
+        batches -= 1
+        if batches < 0:
+            raise KeyboardInterrupt
+        return ddim(*args, **kwargs)
+
+    return sampler
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
+    denoise = Denoiser(Net(), Linear(), "x0")
+    whole = evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=ddim)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    (tmp_path / "4-8.safetensors").write_bytes(b"cut off")  # a damaged file is made again
+    again = evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
+    assert torch.equal(whole, again)
+
+
+def test_generate_hands_each_sample_its_label_and_w():
+    denoise, labels = Denoiser(Net(), Linear(), "x0"), torch.arange(10) % 7
+    x = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=labels)
+    noise = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=torch.ones(10, dtype=torch.long))
+    torch.testing.assert_close(x, noise * labels[:, None])  # the batches get their own labels, in order
+    guided = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=labels, w=3.0)
+    torch.testing.assert_close(guided, noise * (10 + 3.0 * (labels - 10))[:, None])  # uncond is label 10, the null
+
+
+def test_copies_are_seen(monkeypatch):
+    monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
+    train, test = (fashion.load(split)[0][:300] for split in ("train", "test"))
+    found = evaluate.copying(train, test)
+    value = {name: row["value"] for name, row in found.items()}
+    prefix = "distance to the nearest training image, "
+    assert value[prefix + "median"] == 0 < value[prefix + "smallest, held-out"]
+    honest = evaluate.copying(test, test)
+    for name in ("smallest", "1% quantile", "median"):
+        assert honest[prefix + name] == honest[f"{prefix}{name}, held-out"]
+
+
+def test_a_sweep_resumes_and_measures_nothing_twice(here, monkeypatch):
+    done = []
+
+    def measure(k):
+        if k == 2 and len(done) == 2:
+            done.append("stopped")
+            raise KeyboardInterrupt
+        done.append(k)
+        return {"value": 10 * k, "n": 5}
+
+    monkeypatch.setitem(sweeps.SWEEPS, "calls", sweeps.Sweep("a test", lambda: [{"k": k} for k in range(4)], measure))
+    with pytest.raises(KeyboardInterrupt):
+        list(sweeps.run("calls"))
+    rows = list(sweeps.run("calls"))
+    assert done == [0, 1, "stopped", 2, 3] and rows == [{"k": k, "value": 10 * k, "n": 5} for k in range(4)]
+
+
+def test_a_recorded_sweep_says_where_it_comes_from(here, monkeypatch):
+    (here / "data").mkdir()
+    (here / "data" / "SHA256SUMS").write_text("")
+    monkeypatch.setenv("MINIDIFF_ROOT", str(here))
+    monkeypatch.setitem(
+        sweeps.SWEEPS, "calls", sweeps.Sweep("a test", lambda: [{"seed": 0}, {"seed": 1}], lambda seed: {"n": 1000})
+    )
+    path = sweeps.record("calls")
+    facts = json.loads(path.read_text())
+    assert facts["command"] == "minidiff evaluate calls --record" and facts["scale"] == "smoke"
+    kept = sweeps.recorded("calls")
+    assert kept.rows == facts["rows"] and kept.mark.startswith("recorded: cpu")
+    assert facts["date"] in kept.mark and "n = 1,000 a point, 2 seeds" in kept.mark
+    assert kept.where(seed=1) == [{"seed": 1, "n": 1000}]
+    with pytest.raises(ValueError, match="no row with"):
+        kept.where(seed=7)
+    with pytest.raises(KeyError, match="no sweep 'nonsense'; there are: targets"):
+        sweeps.recorded("nonsense")
+
+
+@pytest.mark.parametrize("path", sorted((root() / "data" / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_shipped_results_hold_what_was_measured(path):
+    """Every setting of the sweep, or every metric of the row, not at smoke scale, with the command that made it."""
+    facts = json.loads(path.read_text())
+    assert facts["revision"] != "unknown" and facts["date"]
+    if path.stem not in sweeps.SWEEPS | recipes.RECIPES:
+        assert facts["command"].startswith("python data/build/") and all(row["n"] >= 1000 for row in facts["rows"])
+        return
+    assert facts["command"].startswith(f"minidiff evaluate {path.stem}")
+    if path.stem in sweeps.SWEEPS:
+        settings = sweeps.get(path.stem).settings()
+        assert facts["scale"] != "smoke" and len(facts["rows"]) == len(settings)
+        assert all(setting.items() <= row.items() for setting, row in zip(settings, facts["rows"], strict=True))
+    else:
+        assert recipes.get(path.stem).metric in facts["metrics"]
+
+
+def test_the_sheet_and_its_report():
+    """The exact denoiser, which knows the sheet, draws on it; points off it are seen at their distance."""
+    frame = sweeps.sheet(16)
+    torch.testing.assert_close(frame @ frame.T, 8 * torch.eye(2), atol=1e-4, rtol=0)
+    flat = sweeps.PLANE.sample(500, torch.Generator().manual_seed(0))
+    report = sweeps.sheet_report(flat @ frame, frame)
+    assert report["off_sheet"] < 1e-5 and report["in_mode"] > 0.98 and report["n"] == 500
+    normal = torch.linalg.qr(torch.cat([frame.T, torch.randn(16, 1, generator=torch.Generator().manual_seed(1))], 1)).Q
+    moved = sweeps.sheet_report(flat @ frame + 0.7 * 8**0.5 * normal[:, 2], frame)
+    assert abs(moved["off_sheet"] - 0.7) < 1e-4
+    assert sweeps.sheet_report(3 * torch.randn(500, 2) @ frame, frame)["in_mode"] < 0.3
+
+
+def test_every_sweep_can_run(here):
+    """One setting of each, at smoke scale."""
+    assert set(SWEEP_NAMES) == set(sweeps.SWEEPS)
+    for name in ("targets", "calls", "data-size"):
+        setting = sweeps.get(name).settings()[0]
+        row = sweeps.get(name).measure(**setting)
+        assert row["n"] > 0 and all(isinstance(value, int | float) for value in row.values())
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("targets --ship", "is a sweep"),
+        ("toy-mlp -n 5", "fixed evaluation"),
+        ("fashion-unet -n 100", "expected 1,120"),
+        ("fashion-unet --record --checkpoint x", "--record is for the shipped weights"),
+        ("nonsense", "no recipe 'nonsense'"),
+    ],
+)
+def test_cli_refuses_what_makes_no_sense(capsys, words, message):
+    assert main(["evaluate", *words.split()]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_one_call_of_every_solver(here):
+    exact = exact_denoiser(sweeps.PLANE, Linear())
+    for solver in sweeps.SOLVERS.values():
+        x = torch.randn(4, 2)
+        *_, (t, end, _) = solver(exact, x, torch.tensor([1.0, 0.0]), Linear())
+        assert torch.isfinite(end).all() and t == 0
