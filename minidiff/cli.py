@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SWEEP_NAMES = ("targets", "calls", "guidance", "data-size")
+SWEEP_NAMES = ("targets", "calls", "data-size")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,7 +128,7 @@ def sample(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.name} is a {row.kind}: it has nothing to sample; there is fashion-unet, for one")
     denoise = recipes.load(args.name, args.checkpoint)
     if (args.label is not None or args.w != 1) and denoise.null is None:
-        raise ValueError(f"{args.name} knows no classes: --label and -w are for fashion-unet-class")
+        raise ValueError(f"{args.name} knows no classes: --label and -w are for models with labels")
     labels = None if denoise.null is None else classes(args.label, args.n)
     path = args.out or outputs() / f"{args.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -114,22 +114,6 @@ ROWS = (
         sd=fashion.SD,
         ema=0.9995,
     ),
-    Recipe(
-        name="fashion-unet-class",
-        about="draws the kind of clothes asked for: ten labels and the null label, for guidance",
-        kind="denoiser",
-        data="fashion",
-        net=lambda at: _unet(at, classes=10),
-        steps=(10, 6_500, 12_000),
-        metric="Frechet distance over that of noise 0.05",
-        target=1.0,
-        better="lower",
-        budget=4_000_000,
-        sd=fashion.SD,
-        ema=0.9995,
-        classes=10,
-        drop=0.1,
-    ),
 )
 RECIPES = {row.name: row for row in ROWS}
 SETTABLE = ("lr", "ema", "decay_from", "weight_decay", "drop", "seed")

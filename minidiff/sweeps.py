@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from minidiff import recipes
 from minidiff.data import fashion
 from minidiff.data.toy import Mixture
-from minidiff.evaluate import Sampler, facts, features, generate, guesses, share
+from minidiff.evaluate import Sampler, facts, features, generate
 from minidiff.files import atomic_write, outputs, root
 from minidiff.measure.frechet import frechet
 from minidiff.measure.neighbours import nearest, precision_recall
@@ -149,23 +149,6 @@ def quality(images: Tensor) -> Row:
     return {"frechet": frechet(fake_f, real_f), "precision": precision, "recall": recall, "n": n}
 
 
-# --- guidance: how much of the label (chapter 07) ---------------------------------------------------------------------
-
-
-def guidance(w: float, low: float, high: float) -> Row:
-    """The class-conditional clothes model, classes in equal parts, guided by w at levels from low to high."""
-    denoise, n = recipes.load("fashion-unet-class"), pick(smoke=80, laptop=1000)
-    labels = torch.arange(n) % denoise.null
-    images = generate(denoise, n, (1, 28, 28), pick(smoke=2, laptop=25), labels=labels, w=w, interval=(low, high))
-    net = recipes.load("fashion-classifier")
-    hits = share(guesses(net, images) == labels)
-    return quality(images) | {
-        "recognised": hits["value"],
-        "recognised_low": hits["low"],
-        "recognised_high": hits["high"],
-    }
-
-
 # --- data-size: when does a network copy? (chapter 05) ----------------------------------------------------------------
 
 
@@ -212,14 +195,6 @@ SWEEPS = {
         "quality against network calls, four samplers",
         lambda: [{"sampler": name, "calls": k} for name in SOLVERS for k in (4, 6, 10, 20, 50)],
         calls,
-    ),
-    "guidance": Sweep(
-        "fidelity and diversity against the guidance weight, at all levels and in an interval",
-        lambda: (
-            [{"w": w, "low": 0.0, "high": 1.0} for w in (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)]
-            + [{"w": w, "low": 0.2, "high": 0.8} for w in (2.0, 4.0, 8.0)]
-        ),
-        guidance,
     ),
     "data-size": Sweep(
         "copies against the number of training images",
@@ -282,7 +257,7 @@ class Recorded:
 
 
 def recorded(name: str) -> Recorded:
-    """The shipped sweep NAME. Example: `recorded("guidance").where(w=2.0)[0]["recall"]`."""
+    """The shipped sweep NAME. Example: `recorded("targets").where(dim=128, pred="x0")[0]["in_mode"]`."""
     get(name)
     facts = json.loads((root() / "data" / "results" / f"{name}.json").read_text())
     rows = facts["rows"]

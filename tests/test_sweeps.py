@@ -118,7 +118,7 @@ def test_a_recorded_sweep_says_where_it_comes_from(here, monkeypatch):
 
 
 @pytest.mark.parametrize("path", sorted((root() / "data" / "results").glob("*.json")), ids=lambda p: p.stem)
-def test_shipped_results_hold_what_was_measured(path):
+def test_shipped_results_hold_what_was_measured(path, monkeypatch):
     """Every setting of the sweep, or every metric of the row, not at smoke scale, with the command that made it."""
     facts = json.loads(path.read_text())
     assert facts["revision"] != "unknown" and facts["date"]
@@ -127,6 +127,7 @@ def test_shipped_results_hold_what_was_measured(path):
         return
     assert facts["command"].startswith(f"minidiff evaluate {path.stem}")
     if path.stem in sweeps.SWEEPS:
+        monkeypatch.setenv("MINIDIFF_SCALE", facts["scale"])
         settings = sweeps.get(path.stem).settings()
         assert facts["scale"] != "smoke" and len(facts["rows"]) == len(settings)
         assert all(setting.items() <= row.items() for setting, row in zip(settings, facts["rows"], strict=True))

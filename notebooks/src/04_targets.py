@@ -56,11 +56,12 @@ from minidiff.schedule import VP, Cosine, Karras, rho_grid
 from minidiff.sweeps import LEVELS, PLANE, sheet, sheet_loss, sheet_report
 
 scale = start(needs="0.1")
+
+# %% tags=["core"]
 schedule, dim = Linear(), 128
 frame = sheet(dim)  # (2, 128): how the sheet hangs in the big space
 
 
-# %% tags=["core"]
 def train(word, dim, steps, loss_in=None, seed=0):
     hang = sheet(dim)
     with torch.random.fork_rng():
@@ -392,7 +393,7 @@ table(
 # %% [markdown]
 # Now count what the network has to carry. To say `x0`, it must put out a point of the sheet: *two* numbers' worth, however many dimensions there are around. To say `eps`, it must put out 128 independent numbers, each of which it has just been given, and every one must come out unharmed, since `solve` multiplies what is missing by up to 49. Our network has 128 channels inside, and they are busy with other things. The control in the last table gives it four times as many: the distance from the sheet shrinks, but slowly.
 #
-# So the rule of thumb is not "predict the noise", nor "predict the data". It is: *ask for what a network of this size can say.* Small pictures and strong U-Nets can say noise well, and the first famous models did. Large patches in narrow transformers cannot, and newer ones have gone back to asking for the data (Li and He, below, found this table on photographs).
+# So the rule of thumb is not "predict the noise", nor "predict the data". It is: *ask for what a network of this size can say.* On small pictures a strong network can say noise well, and the first famous models did. Large patches in narrow transformers cannot, and newer ones have gone back to asking for the data (Li and He, below, found this table on photographs).
 #
 # And the currency? Look at the left table, in the plane, where every network can say everything. There the columns are what differs: the currency decides how much each noise level weighs, and levels where nothing can be learned should not eat the budget. It is a question of emphasis. The output is a question of possibility.
 #
@@ -513,7 +514,7 @@ check("targets.floor", my_floor)
 # %% [markdown]
 # ## What this does not show
 #
-# A multilayer perceptron on a flat sheet is a caricature. Real data lies on something curved, with no clear number of dimensions, and a U-Net has bridges that carry the noise past the bottleneck: for it, `eps` is much less of a burden. What the caricature keeps is the order of the argument: first what the network can say, then how its slips are amplified, then how levels are weighed. Nine cells with one width and one length of training are nine points, not a law; at ten times the steps some of them will move. And we had the floor because we had the truth. In chapter 05 there is no truth, and the loss will stop telling us much.
+# A multilayer perceptron on a flat sheet is a caricature. Real data lies on something curved, with no clear number of dimensions, and the networks of chapter 05 have bridges that carry the noise past the bottleneck: for them, `eps` is much less of a burden. What the caricature keeps is the order of the argument: first what the network can say, then how its slips are amplified, then how levels are weighed. Nine cells with one width and one length of training are nine points, not a law; at ten times the steps some of them will move. And we had the floor because we had the truth. In chapter 05 there is no truth, and the loss will stop telling us much.
 #
 # ## What you measured
 
@@ -537,11 +538,7 @@ table(
             f"x0 best {best['x0']:.0%}",
             f"eps best {best['eps']:.0%}, flow best {best['flow']:.0%}",
         ],
-        [
-            "Another schedule, no new training",
-            f"{there['in_mode']:.0%} in a spot",
-            f"its own: {reports['x0']['in_mode']:.0%}",
-        ],
+        ["Moved to another schedule", f"{there['in_mode']:.0%} in a spot", f"its own: {reports['x0']['in_mode']:.0%}"],
     ],
 )
 

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from minidiff.course.check import Exercise
 
-CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets", "samplers", "guidance")
+CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets")
 
 
 def normal(generator: Generator, *shape: int) -> Tensor:
