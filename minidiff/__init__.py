@@ -15,7 +15,7 @@ _WHERE = {
     "scale": "pick",
     "train.fit": "fit",
     "train.batches": "shuffled fresh",
-    "recipes": "load",
+    "recipes.run": "load",
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -63,16 +63,16 @@ def print_metrics(metrics: dict[str, dict[str, Any]]) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """`minidiff train NAME`."""
-    from minidiff import evaluate, recipes
+    from minidiff.recipes import run
 
     clock = time.perf_counter()
     path: Any
-    *_, path = recipes.train(args.name, args.scale, pairs(args.set))
+    *_, path = run.train(args.name, args.scale, pairs(args.set))
     print(f"{args.name}: trained in {time.perf_counter() - clock:.0f} s, weights in {path}")
     if args.ship:
-        metrics = evaluate.evaluate(args.name, path)
+        metrics = run.evaluate(args.name, path)
         print_metrics(metrics)
-        print(evaluate.ship(path, metrics)[1])
+        print(run.ship(path, metrics)[1])
     else:
         print(f"measure it: minidiff evaluate {args.name} --checkpoint {path}")
     return 0
@@ -80,21 +80,22 @@ def train(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """`minidiff evaluate NAME`."""
-    from minidiff import evaluate, recipes
+    from minidiff import recipes
+    from minidiff.recipes import run
 
     if args.name in SWEEP_NAMES:
         return sweep(args)
     if args.record and args.checkpoint:
         raise ValueError("--record is for the shipped weights: leave out --checkpoint, or --ship that file first")
-    metrics = evaluate.evaluate(args.name, args.checkpoint, args.n)
+    metrics = run.evaluate(args.name, args.checkpoint, args.n)
     row = recipes.get(args.name)
     print(f"{args.name} ({row.metric}, target {row.target:g}, {row.better} is better)")
     print_metrics(metrics)
     if args.ship:
-        print(evaluate.ship(args.checkpoint or recipes.shipped(args.name), metrics)[1])
+        print(run.ship(args.checkpoint or run.shipped(args.name), metrics)[1])
     if args.record:
         size = f" -n {args.n}" if args.n else ""
-        print("written:", evaluate.record(args.name, metrics, f"minidiff evaluate {args.name}{size} --record"))
+        print("written:", run.record(args.name, metrics, f"minidiff evaluate {args.name}{size} --record"))
     return 0
 
 
@@ -115,54 +116,40 @@ def sweep(args: argparse.Namespace) -> int:
 def sample(args: argparse.Namespace) -> int:
     """`minidiff sample NAME`: a grid of images, or for a toy model a scatter plot."""
     from minidiff import recipes
-    from minidiff.course import plots
-    from minidiff.evaluate import generate
     from minidiff.files import outputs
+    from minidiff.recipes import run
 
     if args.n < 1 or args.steps < 1:
         raise ValueError(f"-n {args.n} --steps {args.steps}: both must be at least 1")
     if args.out and args.out.suffix.lower() != ".png":
         raise ValueError(f"-o {args.out}: expected a .png file")
     row, clock = recipes.get(args.name), time.perf_counter()
-    if row.kind != "denoiser":
-        raise ValueError(f"{args.name} is a {row.kind}: it has nothing to sample; there is fashion-unet, for one")
-    denoise = recipes.load(args.name, args.checkpoint)
-    if (args.label is not None or args.w != 1) and denoise.null is None:
-        raise ValueError(f"{args.name} knows no classes: --label and -w are for models with labels")
-    labels = None if denoise.null is None else classes(args.label, args.n)
+    if row.draw is None:
+        drawing = ", ".join(other.name for other in recipes.ROWS if other.draw)
+        raise ValueError(f"{args.name} has nothing to sample; these have: {drawing}")
+    x = row.draw(run.load(args.name, args.checkpoint), args.n, args.steps, args.seed, args.label, args.w)
     path = args.out or outputs() / f"{args.name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (2,) if row.data == "grid25" else (1, 28, 28)
-    size = max(1, min(250, -(-args.n // 5)))
-    x = generate(denoise, args.n, shape, args.steps, args.seed, size, labels=labels, w=args.w)
-    if row.data == "grid25":
-        fig = plots.panels([(f"{args.n} samples of {args.name}", x)], limit=3)
-        fig.savefig(path)
-    else:
-        plots.save_grid(x, path, columns=min(10, args.n))
-    print(
-        f"{args.n} samples of {args.name}, {args.steps} network calls each: {time.perf_counter() - clock:.1f} s, {path}"
-    )
+    picture(x, path, f"{args.n} samples of {args.name}")
+    took = f"{time.perf_counter() - clock:.1f} s"
+    print(f"{args.n} samples of {args.name}, {args.steps} network calls each: {took}, {path}")
     return 0
 
 
-def classes(word: str | None, n: int) -> Any:
-    """Labels (n,) of the clothes: one class by name or number, or all ten in turn. ValueError for another word."""
-    import torch
+def picture(x: Any, path: Path, title: str) -> None:
+    """Write samples as a PNG: points (N, 2) as a scatter plot, images (N, C, H, W) as a grid."""
+    from minidiff.course import plots
 
-    from minidiff.data.fashion import NAMES
-
-    if word is None:
-        return torch.arange(n) % len(NAMES)
-    if word not in NAMES and word not in map(str, range(len(NAMES))):
-        raise ValueError(f"--label {word}: no such class; there are {', '.join(NAMES)}, or 0 to {len(NAMES) - 1}")
-    return torch.full((n,), NAMES.index(word) if word in NAMES else int(word))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if x.ndim == 2:
+        plots.panels([(title, x)], limit=3).savefig(path)
+    else:
+        plots.save_grid(x, path, columns=min(10, len(x)))
 
 
 def list_recipes(args: argparse.Namespace) -> int:
     """`minidiff recipes`: a table, and the commands that are owed."""
     from minidiff import recipes
-    from minidiff.evaluate import meets
+    from minidiff.recipes import run
     from minidiff.train.checkpoint import CheckpointError, read_header
 
     owed = []
@@ -170,12 +157,12 @@ def list_recipes(args: argparse.Namespace) -> int:
         f"{'recipe':20}{'shipped':14}{'trained on':24}{'metric':42}{'value':>9}{'target':>9}{'':9}{'bytes/budget':>22}"
     )
     for row in recipes.ROWS:
-        path = recipes.shipped(row.name)
+        path = run.shipped(row.name)
         why, line = "", f"{row.name:20}"
         try:
             header = read_header(path)
             value = header["metrics"].get(row.metric, {}).get("value", float("nan"))
-            reached = meets(row, value)
+            reached = row.meets(value)
             line += f"{header['scale']:14}{header['device'][:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
             line += f"{'  met' if reached else '  missed':9}{path.stat().st_size:>11,}/{row.budget:,}"
             if header["scale"] != "gpu":

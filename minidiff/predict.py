@@ -19,6 +19,8 @@ Sources: v, Salimans & Ho 2022 (arXiv 2202.00512); edm, Karras et al. 2022 (arXi
 alpha; prediction and loss space as two knobs, Li & He 2025 (arXiv 2511.13720).
 
 A denoiser answers one question, `denoise(x_t, t, cond) -> x0_hat`. Samplers, guidance and inversion ask nothing else.
+Those made here know their schedule (`denoise.schedule`), so that a sampler need not be told it and cannot be told
+another one. Any function with that signature is a denoiser too; the sampler is then handed its schedule.
 """
 
 import math
@@ -102,8 +104,7 @@ class Denoiser:
     """A network, a schedule and a row make a denoiser: `denoise(x_t, t, cond=None) -> x0_hat`, of x_t's shape.
 
     The network sees `net(x_t / sqrt(alpha^2 sd^2 + sigma^2), ell, cond)`, never a schedule. `sd` is the data's
-    standard deviation.
-    Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
+    standard deviation. Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
     Example: `denoise = Denoiser(MLP(dim=2), Linear(), "v"); x0_hat = denoise(x_t, torch.tensor(0.5))`.
     """
 
@@ -174,23 +175,27 @@ def loss(
 LARGEST_W = 1000.0
 
 
-def guide(denoise: Denoise, w: float, null: Tensor | int | None, interval: tuple[float, float] = (0.0, 1.0)) -> Denoise:
+def guide(
+    denoise: Denoise, w: float, null: Tensor | int | None = None, interval: tuple[float, float] = (0.0, 1.0)
+) -> Denoise:
     """Classifier-free guidance: a denoiser around a denoiser, `uncond + w (cond - uncond)`.
 
-    `null` is the label that stands for "no condition". w=1 is plain conditional sampling, w=0 unconditional; the other
-    published form, (1+g) cond - g uncond, is w = 1+g. Every row is affine in y at fixed x_t, so guiding x0_hat, eps
-    or v is the same. interval: the levels t (both ends included) at which to guide; elsewhere w is 1, which costs one
-    call instead of two. ValueError for a w below 0, above 1000 or not a number, or an interval outside [0, 1].
+    `null` is the label that stands for "no condition", by default the denoiser's own. w=1 is plain conditional
+    sampling, w=0 unconditional; the other published form, (1+g) cond - g uncond, is w = 1+g. Every row is affine in y
+    at fixed x_t, so guiding x0_hat, eps or v is the same. interval: the levels t (both ends included) at which to
+    guide; elsewhere w is 1, which costs one call instead of two. ValueError for a w below 0, above 1000 or not a
+    number, an interval outside [0, 1], or a denoiser without labels.
     Source: Ho & Salimans 2022, arXiv 2207.12598; the interval, Kynkaanniemi et al. 2024, arXiv 2404.07724.
-    Example: `heun(guide(denoise, 3.0, denoise.null), x, grid, schedule, cond=labels)`.
+    Example: `heun(guide(denoise, 3.0), x, grid, cond=labels)`.
     """
     if not 0 <= w <= LARGEST_W:  # also false for NaN
         raise ValueError(
             f"guidance weight w={w}: expected 0 (no condition), 1 (plain conditional), 2 to 10 (guided); "
             "a negative one flees the label, a huge one leaves the data"
         )
+    null = getattr(denoise, "null", None) if null is None else null
     if null is None:
-        raise ValueError("guidance needs a null label, null=10 say: this network was built without classes")
+        raise ValueError("guidance needs a null label: this network was built without classes (else pass null=10, say)")
     low, high = interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"guidance interval {interval}: expected (low, high) with 0 <= low <= high <= 1")
@@ -208,18 +213,22 @@ def guide(denoise: Denoise, w: float, null: Tensor | int | None, interval: tuple
         plain = denoise(x_t, t, cond)
         return torch.where(expand(here, x_t).bool(), uncond + w * (plain - uncond), plain)
 
+    setattr(guided, "schedule", getattr(denoise, "schedule", None))  # noqa: B010 (a function has no such field)
     return guided
 
 
 def exact_denoiser(source: HasPosteriorMean, schedule: Schedule) -> Denoise:
     """The best possible denoiser of a known source, with no training: the posterior mean `E[x0 | x_t]`.
 
-    `source` is `data.toy.Mixture` or `data.toy.FiniteSet`. It ignores `cond`.
-    Example: `exact_denoiser(grid25(), Linear())(x_t, torch.tensor(0.5))`.
+    `source` is `data.toy.Mixture` or `data.toy.FiniteSet`, which have no labels: ValueError for a `cond`.
+    Example: `last(heun(exact_denoiser(grid25(), Linear()), x, uniform_grid(50)))`.
     """
 
     def denoise(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        if cond is not None:
+            raise ValueError("the exact denoiser of a source without labels cannot be told cond")
         t = torch.as_tensor(t)
         return source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t))
 
+    setattr(denoise, "schedule", schedule)  # noqa: B010 (a function has no such field)
     return denoise

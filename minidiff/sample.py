@@ -11,11 +11,14 @@ A step goes from level t to the next level s. All four split the noisy `x_t` int
     dpmpp_2m  ddim in which x0_hat is extrapolated from the last two denoiser calls, in log-SNR
 
 The grid decides everything else: shape (N+1,) for all samples alike, (N+1,B) for a level each, (N+1,B,F) for a level
-per frame.
-Where s = t a token keeps its value. A grid that runs upwards from a small t inverts (eta=0).
+per frame. Where s = t a token keeps its value. A grid that runs upwards from a small t inverts (eta=0).
+
+All are called alike, `heun(denoise, x, grid)`. The denoiser knows its schedule; a plain function does not, and is
+handed one, `heun(function, x, grid, schedule)`. A schedule that is not the denoiser's is refused: the walk would look
+well and end elsewhere (32% of the points in a mode instead of 98%, seen).
 Each sampler is a generator that yields `(s, x_s, x0_hat)` after every step: `last(ddim(...))` is the sample.
 Sources: Song et al. 2020 (arXiv 2010.02502); Karras et al. 2022 (arXiv 2206.00364), algorithm 1; Lu et al. 2022
-(arXiv 2211.01095).
+(arXiv 2211.01095), algorithm 2.
 """
 
 from collections.abc import Iterator
@@ -30,8 +33,10 @@ Steps = Iterator[tuple[Tensor, Tensor, Tensor]]
 
 
 def prior(schedule: Schedule, shape: tuple[int, ...], generator: Generator | None = None, t: float = 1.0) -> Tensor:
-    """Where sampling starts: `sigma(t) eps`, float32. Example: `prior(Cosine(), (16, 2),
-    torch.Generator().manual_seed(0))`."""
+    """Where sampling starts: `sigma(t) eps`, float32, of `shape`.
+
+    Example: `prior(Cosine(), (16, 2), torch.Generator().manual_seed(0))`.
+    """
     return float(schedule.sigma(torch.tensor(t, dtype=torch.float64))) * torch.randn(shape, generator=generator)
 
 
@@ -41,7 +46,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     Independent noises in many dimensions are nearly orthogonal and of nearly one length. The chord's middle has only
     0.71 of that length, a place where no noise is; the arc keeps it. ValueError where shapes differ.
     Source: Shoemake 1985 (for rotations); White 2016, arXiv 1609.04468 (for latent noise).
-    Example: `last(ddim(denoise, slerp(a, b, 0.5), grid, schedule))`.
+    Example: `last(ddim(denoise, slerp(a, b, 0.5), grid))`.
     """
     if a.shape != b.shape:
         raise ValueError(f"slerp between shapes {tuple(a.shape)} and {tuple(b.shape)}: they must be equal")
@@ -52,14 +57,27 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 
 def last(steps: Steps) -> Tensor:
-    """Run a sampler to its end and return the final x. Example: `x = last(heun(denoise, noise, uniform_grid(20),
-    Linear()))`."""
+    """Run a sampler to its end and return the final x. Example: `x = last(heun(denoise, noise, uniform_grid(20)))`."""
     final = None
     for _, x, _ in steps:
         final = x
     if final is None:
         raise ValueError("the sampler has no step left to make: a generator runs once, call the sampler again")
     return final
+
+
+def own_schedule(denoise: Denoise, schedule: Schedule | None) -> Schedule:
+    """The schedule to walk on: the denoiser's own, or for a plain function the one handed over.
+
+    ValueError where there is none, or two different ones. Example: `own_schedule(Denoiser(net, Linear()), None)`.
+    """
+    own = getattr(denoise, "schedule", None)
+    found = schedule if own is None else own
+    if found is None:
+        raise ValueError("this denoiser is a plain function, which knows no schedule: heun(denoise, x, grid, schedule)")
+    if schedule is not None and schedule != found:
+        raise ValueError(f"the denoiser lives on {own}, the sampler was told {schedule}: leave the schedule out")
+    return found
 
 
 def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
@@ -96,7 +114,7 @@ def ddim(
     denoise: Denoise,
     x: Tensor,
     grid: Tensor,
-    schedule: Schedule,
+    schedule: Schedule | None = None,
     cond: Tensor | None = None,
     eta: float = 0.0,
     generator: Generator | None = None,
@@ -104,8 +122,9 @@ def ddim(
     """DDIM; `eta=1` is DDPM's ancestral sampler, `eta=0` deterministic. x: (B, ...); yields `(s, x_s, x0_hat)`.
 
     ValueError for an eta outside [0, 1] or a rising grid with eta > 0. Source: Song et al. 2020, eq. 12 and 16.
-    Example: `last(ddim(denoise, prior(schedule, (16, 2)), uniform_grid(50), schedule, eta=1))`.
+    Example: `last(ddim(denoise, prior(denoise.schedule, (16, 2)), uniform_grid(50), eta=1))`.
     """
+    schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta}: expected 0 (deterministic) to 1 (DDPM)")
@@ -137,11 +156,14 @@ def velocity(schedule: Schedule, x: Tensor, t: Tensor, x0_hat: Tensor) -> Tensor
 
 
 @torch.no_grad()
-def euler(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
+def euler(
+    denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule | None = None, cond: Tensor | None = None
+) -> Steps:
     """Euler's method on the probability-flow ODE, order 1. x: (B, ...); yields `(s, x_s, x0_hat)`.
 
-    With `Linear` this is how rectified flow samples. Example: `last(euler(denoise, x, uniform_grid(50), Linear()))`.
+    With `Linear` this is how rectified flow samples. Example: `last(euler(denoise, x, uniform_grid(50)))`.
     """
+    schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         x0_hat = denoise(x, t, cond)
@@ -150,13 +172,15 @@ def euler(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: T
 
 
 @torch.no_grad()
-def heun(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
-    """Heun's method, order 2: two denoiser calls a step, one where the step ends at sigma=0. Yields `(s, x_s,
-    x0_hat)`.
+def heun(
+    denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule | None = None, cond: Tensor | None = None
+) -> Steps:
+    """Heun's method, order 2: two denoiser calls a step, one where it ends at sigma=0. Yields `(s, x_s, x0_hat)`.
 
     With `Karras` and `rho_grid` this is EDM's deterministic sampler. Source: Karras et al. 2022, algorithm 1.
-    Example: `last(heun(denoise, x, rho_grid(18), Karras()))` makes 35 calls.
+    Example: `last(heun(denoise, x, rho_grid(18)))` makes 35 calls.
     """
+    schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
         x0_hat = denoise(x, t, cond)
@@ -172,12 +196,15 @@ def heun(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Te
 
 
 @torch.no_grad()
-def dpmpp_2m(denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule, cond: Tensor | None = None) -> Steps:
+def dpmpp_2m(
+    denoise: Denoise, x: Tensor, grid: Tensor, schedule: Schedule | None = None, cond: Tensor | None = None
+) -> Steps:
     """DPM-Solver++(2M), order 2 at one call a step: x0_hat is extrapolated along log-SNR. Yields `(s, x_s, x0_hat)`.
 
     The first step, and a step to sigma=0, are of order 1. Source: Lu et al. 2022 (arXiv 2211.01095), algorithm 2.
-    Example: `last(dpmpp_2m(denoise, x, uniform_grid(20), Cosine()))`.
+    Example: `last(dpmpp_2m(denoise, x, uniform_grid(20)))`.
     """
+    schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     before = h_before = torch.zeros(())  # the previous x0_hat and log-SNR step, token by token
     for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):

@@ -33,8 +33,14 @@ def expand(value: Tensor, x: Tensor) -> Tensor:
     """Line up a level-shaped `value` with data `x`, so that the two can be multiplied.
 
     Shapes: () stays, (B,) becomes (B,1,...,1), (B,F) becomes (B,1,F,1,...) for x (B,C,F,...). The result has x's
-    dtype and device. ValueError when B or F disagree with x. Example: `expand(torch.rand(8), images) * images`.
+    dtype and device. ValueError when B or F disagree with x, or when x holds whole numbers, as which every alpha
+    between 0 and 1 is 0. Example: `expand(torch.rand(8), images) * images`.
     """
+    if not x.is_floating_point():
+        raise ValueError(
+            f"data of dtype {str(x.dtype).removeprefix('torch.')}: expected floating point, for images in [-1, 1]; "
+            "bytes become that by x.float() / 127.5 - 1"
+        )
     value = value.to(x.dtype).to(x.device)
     if value.ndim == 0:
         return value

@@ -15,16 +15,17 @@ import torch
 from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
-from minidiff import recipes
 from minidiff.data import fashion
 from minidiff.data.toy import Mixture
-from minidiff.evaluate import Sampler, facts, features, generate
 from minidiff.files import atomic_write, outputs, root
 from minidiff.measure.frechet import frechet
 from minidiff.measure.neighbours import nearest, precision_recall
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser, loss
+from minidiff.recipes.draw import Sampler, generate
+from minidiff.recipes.fashion import features
+from minidiff.recipes.run import facts, load
 from minidiff.sample import ddim, dpmpp_2m, heun, last, prior
 from minidiff.scale import pick, scale
 from minidiff.schedule import Linear, uniform_grid
@@ -107,7 +108,7 @@ def targets(pred: str, space: str, dim: int, width: int, seed: int) -> Row:
     )
     noise = prior(schedule, (pick(smoke=50, laptop=2000), dim), Generator().manual_seed(100 + seed), LEVELS[1])
     with state.ema.applied(denoise.net):
-        x = last(heun(denoise, noise, LEVELS[1] * uniform_grid(50), schedule))
+        x = last(heun(denoise, noise, LEVELS[1] * uniform_grid(50)))
     return sheet_report(x, frame) | {"steps": steps}
 
 
@@ -132,7 +133,7 @@ SOLVERS: dict[str, Sampler] = {
 
 def calls(sampler: str, calls: int) -> Row:
     """The unconditional clothes model with a sampler and a budget of network calls."""
-    denoise, n = recipes.load("fashion-unet"), pick(smoke=80, laptop=1000)
+    denoise, n = load("fashion-unet"), pick(smoke=80, laptop=1000)
     steps = (calls + 1) // 2 if sampler == "heun" else calls
     solver = SOLVERS[sampler]
     if sampler == "ancestral":

@@ -22,10 +22,9 @@ MAY = {  # what a part of the package may import, besides itself
     "measure": MATHS,
     "train": f"{MATHS} files scale",
     "recipes": f"{MATHS} files scale nn data measure train",
-    "evaluate": f"{MATHS} files scale nn data measure train recipes",
-    "sweeps": f"{MATHS} files scale nn data measure train recipes evaluate",
-    "course": f"{MATHS} files scale nn data measure train recipes evaluate sweeps __init__",  # `import minidiff`
-    "cli": f"{MATHS} files scale nn data measure train recipes evaluate sweeps course __init__",
+    "sweeps": f"{MATHS} files scale nn data measure train recipes",
+    "course": f"{MATHS} files scale nn data measure train recipes sweeps __init__",  # `import minidiff`
+    "cli": f"{MATHS} files scale nn data measure train recipes sweeps course __init__",
     "__main__": "cli",
     "__init__": "",  # its names are looked up when first used
 }
@@ -68,7 +67,7 @@ def sources() -> dict[str, str]:
 
 def test_imports_point_downwards():
     here = sources()
-    assert {"schedule", "nn.mlp", "data.toy", "train.fit", "course.check", "recipes", "cli"} <= set(here)
+    assert {"schedule", "nn.mlp", "data.toy", "train.fit", "course.check", "recipes.run", "cli"} <= set(here)
     assert {name.split(".")[0] for name in here} <= set(MAY), "a new part: say in MAY what it may import"
     assert wrong_imports(here) == []
 
@@ -89,9 +88,9 @@ def test_imports_point_downwards():
         ("sample", "from minidiff import train"),
         ("measure.frechet", "from minidiff.train.ema import EMA"),
         ("train.fit", "from minidiff import load"),
-        ("recipes", "if True:\n    from minidiff.course.plots import show"),
-        ("recipes", "from minidiff import evaluate"),
-        ("evaluate", "from minidiff import cli"),
+        ("recipes.run", "if True:\n    from minidiff.course.plots import show"),
+        ("recipes.toy", "from minidiff import sweeps"),
+        ("sweeps", "from minidiff import cli"),
         ("course.check", "from minidiff.cli import main"),
     ],
 )

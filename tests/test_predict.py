@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from minidiff.data.toy import two_peaks
+from minidiff.nn.mlp import MLP
+from minidiff.nn.unet import UNet
 from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, row, score, solve
 from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise
 
@@ -307,4 +309,24 @@ def test_exact_denoiser_asks_the_source_at_the_levels_of_the_schedule():
         def posterior_mean(self, x_t, alpha, sigma):
             return alpha * 10 + sigma + x_t
 
-    assert float(exact_denoiser(Source(), Karras())(torch.tensor(1.0), 0.5, cond=3)) == 10 + 40 + 1
+    assert float(exact_denoiser(Source(), Karras())(torch.tensor(1.0), 0.5)) == 10 + 40 + 1
+
+
+@pytest.mark.parametrize("net", [MLP(2, width=16, depth=1), UNet(1, 8, (1, 1), 1)], ids=lambda net: type(net).__name__)
+def test_a_condition_that_nobody_hears_is_refused(net):
+    x = torch.randn(3, 2) if isinstance(net, MLP) else torch.randn(3, 1, 8, 8)
+    denoise, label = Denoiser(net, Linear()), torch.zeros(3, dtype=torch.long)
+    for wrong in (lambda: denoise(x, 0.5, label), lambda: guide(denoise, 2.0, null=0)(x, 0.5, label)):
+        with pytest.raises(ValueError, match="built without classes"):
+            wrong()
+    with pytest.raises(ValueError, match="built without classes"):
+        guide(denoise, 2.0)
+    with pytest.raises(ValueError, match="cannot be told cond"):
+        exact_denoiser(two_peaks(), Linear())(torch.zeros(3, 1), 0.5, label)
+
+
+def test_guide_finds_the_null_label_of_its_network():
+    torch.manual_seed(0)
+    denoise, x = Denoiser(MLP(2, width=16, depth=1, classes=3), Linear()), torch.randn(4, 2)
+    label = torch.tensor([0, 1, 2, 2])
+    assert torch.equal(guide(denoise, 2.0)(x, 0.5, label), guide(denoise, 2.0, null=3)(x, 0.5, label))

@@ -6,8 +6,9 @@ from functools import partial
 import pytest
 import torch
 
-from minidiff.data.toy import Mixture, two_peaks
-from minidiff.predict import ROWS, Denoiser, exact_denoiser
+from minidiff.data.toy import Mixture, grid25, two_peaks
+from minidiff.nn.mlp import MLP
+from minidiff.predict import ROWS, Denoiser, exact_denoiser, guide
 from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior, slerp
 from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise, rho_grid, uniform_grid
 
@@ -332,3 +333,39 @@ def test_one_call_gives_the_posterior_mean(name):
     exact, x = exact_denoiser(source, schedule), prior(schedule, (5, 1), torch.Generator().manual_seed(0)).double()
     end = last(SAMPLERS[name](exact, x, uniform_grid(1), schedule))
     torch.testing.assert_close(end, exact(x, torch.tensor(1.0, dtype=F64)), rtol=1e-6, atol=1e-6)
+
+
+# --- a sampler walks on its denoiser's schedule ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", [ddim, euler, heun, dpmpp_2m])
+def test_the_denoiser_brings_its_schedule(sampler):
+    source, x = grid25(), 40 * torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    for schedule in (Karras(), Linear()):
+        denoise = exact_denoiser(source, schedule)
+        told = last(sampler(denoise, x, uniform_grid(9), schedule))
+        assert torch.equal(last(sampler(denoise, x, uniform_grid(9))), told)
+        plain = last(sampler(lambda x_t, t, cond=None: denoise(x_t, t), x, uniform_grid(9), schedule))  # noqa: B023
+        assert torch.equal(plain, told)
+    with pytest.raises(ValueError, match=r"lives on Linear\(\), the sampler was told Betas"):
+        last(sampler(denoise, x, uniform_grid(9), Betas()))
+    with pytest.raises(ValueError, match="plain function, which knows no schedule"):
+        last(sampler(lambda x_t, t, cond=None: x_t, x, uniform_grid(9)))
+
+
+def test_equal_schedules_are_one_and_their_settings_count():
+    denoise, x = exact_denoiser(grid25(), Betas()), torch.randn(4, 2)
+    last(ddim(denoise, x, uniform_grid(2), Betas()))
+    for other in (Betas(steps=500), Betas(high=0.03), Karras(40.0)):
+        with pytest.raises(ValueError, match="leave the schedule out"):
+            last(ddim(denoise, x, uniform_grid(2), other))
+
+
+def test_networks_and_guided_denoisers_know_their_schedule():
+    torch.manual_seed(0)
+    labelled = Denoiser(MLP(2, width=16, depth=1, classes=3), Cosine())
+    x, labels = torch.randn(5, 2), torch.tensor([0, 1, 2, 0, 1])
+    for denoise in (labelled, guide(labelled, 2.0)):
+        assert torch.isfinite(last(heun(denoise, x, uniform_grid(3), cond=labels))).all()
+        with pytest.raises(ValueError, match="leave the schedule out"):
+            last(heun(denoise, x, uniform_grid(3), Linear(), cond=labels))

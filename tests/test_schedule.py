@@ -202,3 +202,13 @@ def test_rho_grid_is_edms_equation_5():
     assert rho_grid(5, rho=1, low=0.2, high=0.8).tolist() == pytest.approx([0.8, 0.65, 0.5, 0.35, 0.2, 0])
     with pytest.raises(ValueError, match="n=1"):
         rho_grid(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_no_data(dtype):
+    """Alpha, cast to the data's type, would be 0, and every picture black: seen with uint8 images."""
+    x0 = torch.randint(0, 2, (4, 1, 8, 8)).to(dtype)
+    with pytest.raises(ValueError, match=r"x.float\(\) / 127.5 - 1"):
+        add_noise(Linear(), x0, torch.randn(x0.shape), torch.rand(4))
+    with pytest.raises(ValueError, match="expected floating point"):
+        expand(torch.rand(4), x0)

@@ -5,11 +5,13 @@ import json
 import pytest
 import torch
 
-from minidiff import evaluate, recipes, sweeps
+from minidiff import recipes, sweeps
 from minidiff.cli import SWEEP_NAMES, main
 from minidiff.data import fashion
 from minidiff.files import root
 from minidiff.predict import Denoiser, exact_denoiser
+from minidiff.recipes.draw import generate
+from minidiff.recipes.fashion import copying
 from minidiff.sample import ddim
 from minidiff.schedule import Linear
 
@@ -50,32 +52,32 @@ def stops_after(batches):
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
     denoise = Denoiser(Net(), Linear(), "x0")
-    whole = evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=ddim)
+    whole = generate(denoise, 10, (2,), 3, size=4, sampler=ddim)
     with pytest.raises(KeyboardInterrupt):
-        evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
+        generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
     (tmp_path / "4-8.safetensors").write_bytes(b"cut off")  # a damaged file is made again
-    again = evaluate.generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
+    again = generate(denoise, 10, (2,), 3, size=4, sampler=stops_after(2), folder=tmp_path)
     assert torch.equal(whole, again)
 
 
 def test_generate_hands_each_sample_its_label_and_w():
     denoise, labels = Denoiser(Net(), Linear(), "x0"), torch.arange(10) % 7
-    x = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=labels)
-    noise = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=torch.ones(10, dtype=torch.long))
+    x = generate(denoise, 10, (2,), 1, size=4, labels=labels)
+    noise = generate(denoise, 10, (2,), 1, size=4, labels=torch.ones(10, dtype=torch.long))
     torch.testing.assert_close(x, noise * labels[:, None])  # the batches get their own labels, in order
-    guided = evaluate.generate(denoise, 10, (2,), 1, size=4, labels=labels, w=3.0)
+    guided = generate(denoise, 10, (2,), 1, size=4, labels=labels, w=3.0)
     torch.testing.assert_close(guided, noise * (10 + 3.0 * (labels - 10))[:, None])  # uncond is label 10, the null
 
 
 def test_copies_are_seen(monkeypatch):
     monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
     train, test = (fashion.load(split)[0][:300] for split in ("train", "test"))
-    found = evaluate.copying(train, test)
+    found = copying(train, test)
     value = {name: row["value"] for name, row in found.items()}
     prefix = "distance to the nearest training image, "
     assert value[prefix + "median"] == 0 < value[prefix + "smallest, held-out"]
-    honest = evaluate.copying(test, test)
+    honest = copying(test, test)
     for name in ("smallest", "1% quantile", "median"):
         assert honest[prefix + name] == honest[f"{prefix}{name}, held-out"]
 

@@ -292,3 +292,33 @@ def test_weights_that_do_not_fit_are_named():
         CheckpointError, match=r"missing: bias; unexpected: extra; wrong shape: weight \(2, 2\) for \(2, 3\)"
     ):
         checkpoint.load_into(net, {"weight": torch.ones(2, 2), "extra": torch.ones(1)}, "a file")
+
+
+@pytest.mark.parametrize("steps, save_every", [(2, 500), (60, 1), (60, 2)])
+def test_a_diverged_run_saves_nothing_and_fails_again(tmp_path, steps, save_every):
+    """Found by trying: the second call of a diverged run used to find it finished, and to write its weights."""
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="not finite near step .*nothing of it was saved"):
+            list(start(tmp_path, steps=steps, save_every=save_every, lr=1e30))
+        path = tmp_path / "state.safetensors"
+        if path.exists():  # a state from before it diverged
+            assert all(bool(v.isfinite().all()) for v in weights(tmp_path).values() if v.is_floating_point())
+            assert checkpoint.read_header(path)["step"] < steps
+
+
+def test_leaving_a_diverged_loop_saves_nothing(tmp_path):
+    run = start(tmp_path)
+    state = next(run)
+    for value in state.ema.weights.values():
+        value.fill_(torch.nan)
+    with pytest.raises(FloatingPointError):
+        run.close()
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_what_else_makes_a_run_is_compared_and_a_note_is_kept(tmp_path):
+    list(start(tmp_path, identity={"batch": 64}, note={"revision": "first"}))
+    with pytest.raises(CheckpointError, match="another run .batch 64, now 128."):
+        list(start(tmp_path, identity={"batch": 128}))
+    list(start(tmp_path, identity={"batch": 64}, note={"revision": "second"}))  # finished: nothing is trained
+    assert checkpoint.read_header(tmp_path / "state.safetensors")["note"] == {"revision": "first"}

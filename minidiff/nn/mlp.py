@@ -35,6 +35,8 @@ class MLP(nn.Module):
             context = context + self.level(ell)  # (B, width)
         if self.label is not None:
             context = context + self.label(cond, len(x))  # (B, width)
+        elif cond is not None:
+            raise ValueError("this network was built without classes: it cannot be told cond")
         h = self.inp(x)
         for block in self.blocks:
             h = h + block(h + context)

@@ -85,7 +85,9 @@ class UNet(nn.Module):
             )
         context = self.level(ell)  # (B, E)
         if self.label is not None:
-            context = context + self.label(cond, len(x))
+            context = context + self.label(cond, len(x))  # (B, E)
+        elif cond is not None:
+            raise ValueError("this network was built without classes: it cannot be told cond")
         context = F.silu(context)
 
         h = self.inp(x)  # (B, base, H, W)

@@ -84,12 +84,24 @@ class Tally:
             self.sums.scatter_add_(0, index, losses.float())
             self.counts.scatter_add_(0, index, torch.ones_like(losses, dtype=torch.float32))
 
+    def finite(self) -> bool:
+        """Whether every loss since the last `means` was finite."""
+        return bool(self.sums.isfinite().all())
+
     def means(self) -> list[float]:
         """[overall, level 0, ..., level 4] since the last call; NaN where nothing was added."""
         values = (self.sums / self.counts).tolist()
         self.sums.zero_()
         self.counts.zero_()
         return values
+
+
+def diverged(step: int, lr: float) -> FloatingPointError:
+    """What is raised where a loss or a weight is NaN or infinite. Example: `raise diverged(300, 1e-3)`."""
+    return FloatingPointError(
+        f"loss or weights are not finite near step {step}: lower lr (now {lr:g}), or look for NaN in the data; "
+        "nothing of it was saved"
+    )
 
 
 def learning_rate(step: int, steps: int, lr: float, warmup: int, decay_from: float) -> float:
@@ -114,6 +126,8 @@ def fit(
     seed: int = 0,
     every: int = 50,
     folder: Path | str | None = None,
+    identity: dict[str, Any] | None = None,
+    note: dict[str, Any] | None = None,
     save_every: int = 500,
     progress: bool = True,
 ) -> Iterator[State]:
@@ -123,9 +137,10 @@ def fit(
     levels t (B,). lr: see `learning_rate`. clip: the largest gradient norm. bf16 autocast where the device is CUDA.
     The network keeps its raw weights; `state.ema` has the averages. folder: where to log (log.jsonl) and to save
     (state.safetensors, every `save_every` steps, on Ctrl-C, when the loop is left, and at the end); a state found
-    there is resumed.
-    Raises FloatingPointError when the loss is not finite, CheckpointError when the saved state belongs to another
-    run.
+    there is resumed. identity: what else makes it this run, the batch size say; a state with another one is refused.
+    note: kept beside the state, such as the code's revision; a finished run keeps the note it was trained with.
+    Raises FloatingPointError when a loss or a weight is not finite, and then saves nothing; CheckpointError when the
+    saved state belongs to another run.
     Example: `for state in fit(Denoiser(MLP(dim=2), Linear()), fresh(grid25().sample, 256), 1000): print(state.loss)`.
     """
     net: nn.Module = getattr(model, "net", model)
@@ -133,7 +148,7 @@ def fit(
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
     average, tally = EMA(net, ema), Tally(device)
     settings = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip, "weight_decay": weight_decay}
-    settings |= {"ema": ema, "seed": seed, "steps": steps}
+    settings |= {"ema": ema, "seed": seed, "steps": steps} | (identity or {})
     done, samples, path, log = 0, 0, None, None
     if folder is not None:
         path = Path(folder) / "state.safetensors"
@@ -143,7 +158,11 @@ def fit(
 
     def save() -> None:
         if path is not None:
-            save_state(path, net, optimizer, average, {**settings, "step": done, "samples": samples})
+            weights = [*net.state_dict().values(), *average.weights.values()]
+            if not (tally.finite() and all(bool(w.isfinite().all()) for w in weights)):
+                raise diverged(done, lr)
+            about = {"step": done, "samples": samples, "note": note or {}}
+            save_state(path, net, optimizer, average, settings | about)
 
     net.train()
     bar = tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
@@ -172,9 +191,7 @@ def fit(
                         raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
             mean, *levels = tally.means()
             if not math.isfinite(mean):
-                raise FloatingPointError(
-                    f"the loss is {mean} near step {done}: lower lr (now {lr}), or look for NaN in the data"
-                )
+                raise diverged(done, lr)
             state = State(
                 done,
                 mean,

@@ -1,0 +1,84 @@
+"""Many samples from a denoiser: in batches, with a progress bar, and with nothing lost on an interruption."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Generator, Tensor
+from tqdm.auto import tqdm
+
+from minidiff.files import atomic_write
+from minidiff.predict import Denoiser, guide
+from minidiff.sample import Steps, dpmpp_2m, prior
+from minidiff.sample import last as final
+from minidiff.schedule import uniform_grid
+
+Sampler = Callable[..., Steps]
+
+
+def generate(
+    denoise: Denoiser,
+    n: int,
+    shape: tuple[int, ...],
+    calls: int = 50,
+    seed: int = 0,
+    size: int = 250,
+    *,
+    labels: Tensor | None = None,
+    w: float = 1.0,
+    interval: tuple[float, float] = (0.0, 1.0),
+    sampler: Sampler = dpmpp_2m,
+    folder: Path | None = None,
+) -> Tensor:
+    """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
+
+    labels: (n,) classes, guided by w. folder: keeps every batch there and takes up what it finds, so an interrupted
+    evaluation goes on where it stopped. Batch i starts from noise seeded by (seed, i): any part can be made again.
+    Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
+    """
+    device, parts = next(denoise.net.parameters()).device, []
+    guided = denoise if labels is None else guide(denoise, w, interval=interval)
+    for i in tqdm(range(0, n, size), desc=f"{n} samples, {calls} calls each", disable=n <= size):
+        kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
+        if kept and (x := kept_batch(kept)) is not None:
+            parts.append(x)
+            continue
+        noise = prior(denoise.schedule, (min(size, n - i), *shape), Generator().manual_seed(seed * 100_003 + i))
+        cond = None if labels is None else labels[i : i + size].to(device)
+        x = final(sampler(guided, noise.to(device), uniform_grid(calls), cond=cond)).cpu()
+        if kept:
+            atomic_write(kept, safetensors.torch.save({"x": x.contiguous()}))
+        parts.append(x)
+    return torch.cat(parts)
+
+
+def kept_batch(path: Path) -> Tensor | None:
+    """The samples of a file that an interrupted evaluation left, None where there is none or it is damaged."""
+    try:
+        return safetensors.torch.load(path.read_bytes())["x"]
+    except (FileNotFoundError, SafetensorError, KeyError):
+        return None
+
+
+def fifths(n: int) -> int:
+    """A batch size that shows progress in about five steps. Example: `fifths(40)` is 8."""
+    return max(1, min(250, -(-n // 5)))
+
+
+def labels_of(denoise: Denoiser, names: tuple[str, ...], n: int, label: str | None, w: float) -> Tensor | None:
+    """The labels (n,) that `minidiff sample` asks for: one class by name or number, or all in turn; None without.
+
+    ValueError for a word that is no class, and for a label or a w given to a network without classes.
+    Example: `labels_of(denoise, fashion.NAMES, 40, "bag", 2.0)`.
+    """
+    if denoise.null is None:
+        if label is not None or w != 1:
+            raise ValueError("this model knows no classes: --label and -w are for models with labels")
+        return None
+    if label is None:
+        return torch.arange(n) % denoise.null
+    if label not in names and label not in map(str, range(len(names))):
+        raise ValueError(f"--label {label}: no such class; there are {', '.join(names)}, or 0 to {len(names) - 1}")
+    return torch.full((n,), names.index(label) if label in names else int(label))
