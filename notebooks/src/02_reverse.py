@@ -548,18 +548,18 @@ check("reverse.posterior-mean", my_posterior_mean)
 # %% [markdown]
 # Stuck? Run `hint("reverse.posterior-mean")` as often as it helps, and `solution("reverse.posterior-mean")` at the end.
 #
-# **2 · The score from the denoiser** (difficulty 1, 5 minutes). From memory, without scrolling up.
+# **2 · From the score back to the denoiser** (difficulty 1, 5 minutes). Somebody hands you the score at `x_t`, from automatic differentiation, say. What does the denoiser believe there?
 
 
 # %% tags=["core"]
-def my_score(x_t, x0_hat, alpha, sigma):
+def my_x0_hat(x_t, score, alpha, sigma):
     raise NotImplementedError
 
 
-check("reverse.score", my_score)
+check("reverse.score", my_x0_hat)
 
 # %% [markdown]
-# **3 · Mend the published line** (difficulty 2, 15 minutes). Only the mean, without the random part. Do not copy the line above: derive it from `step_back`.
+# **3 · Mend the published line** (difficulty 2, 15 minutes). Only the mean, without the random part, in the article's letters: `beta` of the step that is undone, and `alpha_bar`, the product of all `1 − beta` up to and including that step. Put `x0_hat` into `step_back` and collect terms.
 
 
 # %% tags=["core"]
@@ -570,11 +570,11 @@ def my_ddpm_mean(x_t, eps_hat, beta, alpha_bar):
 check("reverse.fix-the-article", my_ddpm_mean)
 
 # %% [markdown]
-# **4 · How much of the noise must be fresh?** (difficulty 3, 25 minutes). Given `x0`, `x_s` is Gaussian with variance `sigma_s²`. Given `x_s`, `x_t` is Gaussian around `(alpha_t/alpha_s) x_s`. What is the variance of `x_s` once both `x0` and `x_t` are known?
+# **4 · How much of the noise must be fresh?** (difficulty 3, 25 minutes). `tau` belongs to a known `x0`. Now `x0` is not known; it is Gaussian with mean 0 and standard deviation `sd`. So `x_s` has variance `alpha_s² sd² + sigma_s²`, and `x_t` is `(alpha_t/alpha_s) x_s` plus fresh noise. What is the variance of `x_s` once `x_t` has been seen? (Then look at `sd = 0`, and at `sd = 1` where `alpha² + sigma² = 1`: two old acquaintances.)
 
 
 # %% tags=["core"]
-def my_fresh_noise(alpha_t, sigma_t, alpha_s, sigma_s):
+def my_fresh_noise(alpha_t, sigma_t, alpha_s, sigma_s, sd):
     raise NotImplementedError
 
 

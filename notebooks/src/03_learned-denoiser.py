@@ -574,15 +574,15 @@ def my_floor(x_t, alpha, sigma, means, std, weights):
 check("learned-denoiser.irreducible", my_floor)
 
 # %% [markdown]
-# **4 · One push out of many** (difficulty 2, 10 minutes). From the best belief about the total noise to the best belief about the last push. You have `eps_hat`, the step's `beta`, and `alpha_bar`, the product of all `1 − beta` so far.
+# **4 · All pushes but the last** (difficulty 2, 10 minutes). From the best belief about the total noise at step k to the best belief about the total noise one step earlier, as unit noise of *that* level. You have `eps_hat`, the last step's `beta`, and `alpha_bar`, the product of all `1 − beta` up to and including that step.
 
 
 # %% tags=["core"]
-def my_last_push(eps_hat, beta, alpha_bar):
+def my_before(eps_hat, beta, alpha_bar):
     raise NotImplementedError
 
 
-check("learned-denoiser.one-step", my_last_push)
+check("learned-denoiser.one-step", my_before)
 
 # %% [markdown]
 # ## What this does not show

@@ -3,27 +3,19 @@
 import torch
 from torch import Generator, Tensor
 
-from minidiff import predict
-from minidiff.course.check import Exercise, Wrong
-from minidiff.course.exercises import normal
+from minidiff import predict, sample
+from minidiff.course.exercises import at, exercise, levels, normal, one_beta, uniform
 from minidiff.data.toy import Mixture
 
 Inputs = tuple[Tensor, ...]
-
-
-def _levels(generator: Generator) -> Inputs:
-    """alpha, sigma, of a variance-preserving schedule at a random level."""
-    angle = 0.3 + torch.rand((), generator=generator, dtype=torch.float64)
-    return angle.cos(), angle.sin()
-
 
 # --- posterior mean ---------------------------------------------------------------------------------------
 
 
 def _mean_inputs(generator: Generator) -> Inputs:
-    weights = torch.rand(4, generator=generator, dtype=torch.float64) + 0.2
-    std = 0.2 + 0.3 * torch.rand((), generator=generator, dtype=torch.float64)
-    return (normal(generator, 7, 2), *_levels(generator), normal(generator, 4, 2), std, weights / weights.sum())
+    weights = uniform(generator, 0.2, 1.2, 4)
+    std = uniform(generator, 0.2, 0.5)
+    return (normal(generator, 7, 2), *levels(generator), normal(generator, 4, 2), std, weights / weights.sum())
 
 
 def _mean_reference(x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: Tensor, weights: Tensor) -> Tensor:
@@ -49,40 +41,54 @@ def _no_weights(x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: T
     return _mean_reference(x_t, alpha, sigma, means, std, torch.full_like(weights, 1 / len(weights)))
 
 
-def _hard_choice(x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: Tensor, weights: Tensor) -> Tensor:
-    r, inside, _ = Mixture(means, std, weights).parts(x_t, alpha, sigma)
-    return inside[torch.arange(len(x_t)), r.argmax(1)]
+def _with_chances(chances):
+    """The right answer, but for the chances: a function of the exponents (B, K) and the weights (K,)."""
+
+    def answer(x_t: Tensor, alpha: Tensor, sigma: Tensor, means: Tensor, std: Tensor, weights: Tensor) -> Tensor:
+        _, inside, _ = Mixture(means, std, weights).parts(x_t, alpha, sigma)
+        gap2 = (x_t[:, None] - alpha * means).square().sum(-1)
+        return (chances(-gap2 / (2 * (alpha**2 * std**2 + sigma**2)), weights)[:, :, None] * inside).sum(1)
+
+    return answer
 
 
-POSTERIOR_MEAN = Exercise(
-    id="reverse.posterior-mean",
-    title="The exact denoiser, in any dimension",
-    difficulty=2,
-    minutes=20,
-    reference=_mean_reference,
+def _likeliest(exponent: Tensor, weights: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot((weights.log() + exponent).argmax(1), len(weights)).to(weights)
+
+
+POSTERIOR_MEAN = exercise(
+    "reverse.posterior-mean",
+    "The exact denoiser, in any dimension",
+    2,
+    20,
     inputs=_mean_inputs,
-    wrong=(
-        Wrong(
-            "no shrink",
+    reference=_mean_reference,
+    wrong={
+        "no shrink": (
             _no_shrink,
             "You average the centres of the modes. But each mode has a width: inside it the best guess lies between its centre and what `x_t` says.",
         ),
-        Wrong(
-            "only sigma",
+        "only sigma": (
             _only_sigma,
             "Your chances use the variance `sigma**2`. A noisy mode is wider: its own width, scaled by alpha, adds to the noise.",
         ),
-        Wrong(
-            "no weights",
+        "no weights": (
             _no_weights,
             "You treat all modes as equally likely beforehand. Bayes' rule starts from `weights`.",
         ),
-        Wrong(
-            "hard choice",
-            _hard_choice,
+        "weights without log": (
+            _with_chances(lambda e, w: torch.softmax(w + e, 1)),
+            "You add `weights` to the exponents. A softmax multiplies what is added as a logarithm: `weights.log()`.",
+        ),
+        "softmax over the wrong axis": (
+            _with_chances(lambda e, w: torch.softmax(w.log() + e, 0)),
+            "Your softmax runs over the points of the batch (axis 0). For each point, the chances of its K modes must sum to 1: axis 1.",
+        ),
+        "hard choice": (
+            _with_chances(_likeliest),
             "You pick the likeliest mode. The posterior mean averages over all of them, by their chances.",
         ),
-    ),
+    },
     hints=(
         "Start with one mode: what is the variance of `x_t` around `alpha * mean`? Two independent things add up.",
         "The chance of mode k is a softmax over k of `weights.log() - |x_t - alpha mean_k|**2 / (2 variance)`.",
@@ -102,40 +108,47 @@ def posterior_mean(x_t, alpha, sigma, means, std, weights):
 
 
 def _score_inputs(generator: Generator) -> Inputs:
-    return (normal(generator, 5, 3), normal(generator, 5, 3), *_levels(generator))
+    return (normal(generator, 5, 3), normal(generator, 5, 3), *levels(generator))
 
 
-SCORE = Exercise(
-    id="reverse.score",
-    title="The score from the denoiser",
-    difficulty=1,
-    minutes=5,
-    reference=predict.score,
+def _from_score(x_t: Tensor, score: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """By linearity: `predict.score` is affine in x0_hat, so its values at 0 and 1 tell the rest."""
+    at0, at1 = (predict.score(x_t, torch.full_like(x_t, v), alpha, sigma) for v in (0.0, 1.0))
+    return (score - at0) / (at1 - at0)
+
+
+SCORE = exercise(
+    "reverse.score",
+    "From the score back to the denoiser",
+    1,
+    5,
     inputs=_score_inputs,
-    wrong=(
-        Wrong(
-            "downhill",
-            lambda x, x0, a, s: (x - a * x0) / s**2,
-            "The sign is turned: the score points uphill, from `x_t` towards where the data says it should be.",
+    reference=_from_score,
+    wrong={
+        "downhill": (
+            lambda x, g, a, s: (x - s**2 * g) / a,
+            "The sign is turned: the score points uphill, from `x_t` towards the data, so one walks *with* it.",
         ),
-        Wrong(
-            "one sigma",
-            lambda x, x0, a, s: (a * x0 - x) / s,
-            "You divide by sigma once. That is minus the noise, `-eps_hat`; the score divides by sigma twice.",
+        "one sigma": (
+            lambda x, g, a, s: (x + s * g) / a,
+            "You go a distance of `sigma` times the score. The score is a slope: it is divided by sigma twice.",
         ),
-        Wrong(
-            "no alpha",
-            lambda x, x0, a, s: (x0 - x) / s**2,
-            "You compare `x_t` with `x0_hat` itself. At level t the data sits at `alpha * x0_hat`.",
+        "no alpha": (
+            lambda x, g, a, s: x + s**2 * g,
+            "This is `alpha * x0_hat`, where the data sits at level t. Divide it by alpha.",
         ),
-    ),
+        "divided too early": (
+            lambda x, g, a, s: x / a + s**2 * g,
+            "Solve for `alpha * x0_hat` first, then divide all of it by alpha.",
+        ),
+    },
     hints=(
-        "If only one x0 were possible, `x_t` would be Gaussian around `alpha * x0`. What is the gradient of its log density?",
-        "It is `(alpha * x0 - x_t) / sigma**2`. With many possible x0, average it.",
+        "Tweedie's line has three known things and one unknown in it. Solve it for `x0_hat`.",
+        "Multiply by sigma squared, bring `x_t` to the other side, divide.",
     ),
     solution="""
-def score(x_t, x0_hat, alpha, sigma):
-    return (alpha * x0_hat - x_t) / sigma**2
+def from_score(x_t, score, alpha, sigma):
+    return (x_t + sigma**2 * score) / alpha
 """,
 )
 
@@ -143,9 +156,7 @@ def score(x_t, x0_hat, alpha, sigma):
 
 
 def _step_inputs(generator: Generator) -> Inputs:
-    beta = 0.01 + 0.1 * torch.rand((), generator=generator, dtype=torch.float64)
-    before = 0.2 + 0.6 * torch.rand((), generator=generator, dtype=torch.float64)
-    return normal(generator, 6, 2), normal(generator, 6, 2), beta, before * (1 - beta)
+    return (normal(generator, 6, 2), normal(generator, 6, 2), *one_beta(generator))
 
 
 def _ddpm_mean(x_t: Tensor, eps_hat: Tensor, beta: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -153,38 +164,43 @@ def _ddpm_mean(x_t: Tensor, eps_hat: Tensor, beta: Tensor, alpha_bar: Tensor) ->
     alpha_bar_s = alpha_bar / (1 - beta)
     x0_hat = (x_t - (1 - alpha_bar).sqrt() * eps_hat) / alpha_bar.sqrt()
     tau = (1 - alpha_bar_s) * (1 - alpha_bar * (1 - alpha_bar_s) / (alpha_bar_s * (1 - alpha_bar)))
-    return alpha_bar_s.sqrt() * x0_hat + (1 - alpha_bar_s - tau).sqrt() * eps_hat
+    schedule = at(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+    return alpha_bar_s.sqrt() * x0_hat + (1 - alpha_bar_s - tau).sqrt() * sample.eps_hat(schedule, x_t, beta, x0_hat)
 
 
-FIX = Exercise(
-    id="reverse.fix-the-article",
-    title="Mend the published line",
-    difficulty=2,
-    minutes=15,
-    reference=_ddpm_mean,
+FIX = exercise(
+    "reverse.fix-the-article",
+    "Mend the published line",
+    2,
+    15,
     inputs=_step_inputs,
-    wrong=(
-        Wrong(
-            "as published",
+    reference=_ddpm_mean,
+    wrong={
+        "as published": (
             lambda x, e, b, a: (x - e) / (1 - b).sqrt(),
             "This is the published line: it takes away all the noise at every step, and then divides.",
         ),
-        Wrong(
-            "charitable",
+        "charitable": (
             lambda x, e, b, a: (x - b.sqrt() * e) / (1 - b).sqrt(),
             "This takes away as much noise as one step added. But `eps_hat` is the noise of all steps so far, scaled to unit size; a single step owns only a small share of it.",
         ),
-        Wrong(
-            "not rescaled",
+        "all of the noise": (
+            lambda x, e, b, a: (x - (1 - a).sqrt() * e) / (1 - b).sqrt(),
+            "`sqrt(1 - alpha_bar) * eps_hat` is all the noise there is in `x_t`: nothing would be left of it after one step. Only beta's share of it goes.",
+        ),
+        "alpha_bar of the level before": (
+            lambda x, e, b, a: (x - b / (1 - a / (1 - b)).sqrt() * e) / (1 - b).sqrt(),
+            "Nearly: your `alpha_bar` is that of the level you step to. `eps_hat` is the noise in `x_t`, so `alpha_bar` is the product up to and including this step's `1 - beta`, as handed over.",
+        ),
+        "not rescaled": (
             lambda x, e, b, a: x - b / (1 - a).sqrt() * e,
             "The noise is right. The forward step also shrank the signal by `sqrt(1 - beta)`: undo that too.",
         ),
-        Wrong(
-            "straight to x0",
+        "straight to x0": (
             lambda x, e, b, a: (x - (1 - a).sqrt() * e) / a.sqrt(),
             "This is `x0_hat`, all the way to the data in one go. One step back is asked.",
         ),
-    ),
+    },
     hints=(
         "Write `x0_hat` from `x_t` and `eps_hat`, put it into the step back of this chapter, without its random part, and collect terms.",
         "The result has the shape `(x_t - c * eps_hat) / sqrt(1 - beta)`. Only c is to be found.",
@@ -200,45 +216,75 @@ def ddpm_mean(x_t, eps_hat, beta, alpha_bar):
 
 
 def _noise_inputs(generator: Generator) -> Inputs:
-    low, high = torch.rand(2, generator=generator, dtype=torch.float64).sort().values * 1.2 + 0.1
-    return high.cos(), high.sin(), low.cos(), low.sin()
+    """Two levels of some schedule, t the noisier one, and the data's standard deviation."""
+    alpha_s, sigma_s = uniform(generator, 0.7, 1.1), uniform(generator, 0.2, 0.6)
+    alpha_t, sigma_t = alpha_s * uniform(generator, 0.4, 0.9), sigma_s * uniform(generator, 1.2, 2.5)
+    return alpha_t, sigma_t, alpha_s, sigma_s, uniform(generator, 0.3, 1.5)
 
 
-def _tau(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Tensor:
-    return sigma_s**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
+def _fresh(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor, sd: Tensor) -> Tensor:
+    """By the package's exact posterior: noising x_s further is noising a Gaussian of its width."""
+    at_s = (alpha_s**2 * sd**2 + sigma_s**2).sqrt()
+    source = Mixture(torch.zeros(1, 1, dtype=torch.float64), at_s)
+    ratio = alpha_t / alpha_s
+    step = (sigma_t**2 - ratio**2 * sigma_s**2).sqrt()
+    return source.parts(torch.zeros(1, 1, dtype=torch.float64), ratio, step)[2].square().squeeze()
 
 
-FRESH = Exercise(
-    id="reverse.fresh-noise",
-    title="How much of the noise must be fresh?",
-    difficulty=3,
-    minutes=25,
-    reference=_tau,
+def _tau(at: Tensor, st: Tensor, as_: Tensor, ss: Tensor) -> Tensor:
+    return ss**2 * (1 - (at * ss / (as_ * st)) ** 2)
+
+
+FRESH = exercise(
+    "reverse.fresh-noise",
+    "How much of the noise must be fresh?",
+    3,
+    25,
     inputs=_noise_inputs,
-    wrong=(
-        Wrong(
-            "standard deviation", lambda *a: _tau(*a).sqrt(), "This is the standard deviation. The variance is asked."
+    reference=_fresh,
+    wrong={
+        "standard deviation": (
+            lambda *a: _fresh(*a).sqrt(),
+            "This is the standard deviation. The variance is asked.",
         ),
-        Wrong(
-            "forward variance",
-            lambda at, st, as_, ss: st**2 - (at / as_) ** 2 * ss**2,
-            "This is the variance of the forward step from s to t. Going back you also know `x0`, so less is left open.",
+        "as if x0 were known": (
+            lambda at, st, as_, ss, sd: _tau(at, st, as_, ss),
+            "This is `tau`, the answer when `x0` is known. Here it is not: `x_s` is wider before `x_t` is seen, by `alpha_s**2 sd**2`.",
         ),
-        Wrong(
-            "all of it",
-            lambda at, st, as_, ss: ss**2,
-            "With all noise fresh you would forget `x_t` altogether: only `x0` would be kept.",
+        "as if x0 were known, on a circle": (
+            lambda at, st, as_, ss, sd: ss**2 * (1 - (at / as_) ** 2) / st**2,
+            "This is `tau` as DDPM writes it, for a known `x0` and `alpha**2 + sigma**2 = 1`. Here `x0` is not known, and the levels are any two.",
         ),
-    ),
+        "as if the data had variance 1": (
+            lambda at, st, as_, ss, sd: 1 - (at / as_) ** 2,
+            "This is DDPM's beta: the answer when the data has `sd = 1` and `alpha**2 + sigma**2 = 1`.",
+        ),
+        "forward variance": (
+            lambda at, st, as_, ss, sd: st**2 - (at / as_) ** 2 * ss**2,
+            "This is the variance of the forward step from s to t. Going back you have seen where it arrived, so less is left open.",
+        ),
+        "1 - c for 1 - c**2": (
+            lambda at, st, as_, ss, sd: (
+                (as_**2 * sd**2 + ss**2) * (1 - at / as_ * ((as_**2 * sd**2 + ss**2) / (at**2 * sd**2 + st**2)).sqrt())
+            ),
+            "Nearly: with c the correlation of `x_s` and `x_t`, the share of the variance that stays open is `1 - c**2`, not `1 - c`.",
+        ),
+        "all of it": (
+            lambda at, st, as_, ss, sd: as_**2 * sd**2 + ss**2,
+            "This is the variance of `x_s` for one who has not seen `x_t`.",
+        ),
+    },
     hints=(
-        "Forward, `x_t = (alpha_t/alpha_s) x_s + noise` of variance `v = sigma_t**2 - (alpha_t/alpha_s)**2 sigma_s**2`.",
-        "Given x0, `x_s` has variance `sigma_s**2`; seeing `x_t` narrows that. For Gaussians precisions add: `1/tau = 1/sigma_s**2 + (alpha_t/alpha_s)**2 / v`.",
-        "Multiply out: `tau = sigma_s**2 * v / sigma_t**2`.",
+        "Before `x_t` is seen, `x_s` is Gaussian with variance `V_s = alpha_s**2 sd**2 + sigma_s**2`. Forward, `x_t = (alpha_t/alpha_s) x_s + noise` of variance `v = sigma_t**2 - (alpha_t/alpha_s)**2 sigma_s**2`.",
+        "For Gaussians precisions add: `1/answer = 1/V_s + (alpha_t/alpha_s)**2 / v`.",
+        "Try `sd = 0`: out comes the `tau` of `step_back`. Try `sd = 1` with `alpha**2 + sigma**2 = 1`: out comes beta.",
     ),
     solution="""
-def fresh_noise(alpha_t, sigma_t, alpha_s, sigma_s):
-    step = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
-    return sigma_s**2 * step / sigma_t**2
+def fresh_noise(alpha_t, sigma_t, alpha_s, sigma_s, sd):
+    ratio = alpha_t / alpha_s
+    before = alpha_s**2 * sd**2 + sigma_s**2              # variance of x_s
+    step = sigma_t**2 - ratio**2 * sigma_s**2             # variance of x_t given x_s
+    return 1 / (1 / before + ratio**2 / step)
 """,
 )
 

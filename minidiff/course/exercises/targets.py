@@ -4,31 +4,23 @@ import torch
 from torch import Generator, Tensor
 
 from minidiff import predict
-from minidiff.course.check import Exercise, Wrong
-from minidiff.course.exercises import normal
+from minidiff.course.exercises import exercise, levels, normal, uniform
 from minidiff.data.toy import Mixture
 from minidiff.schedule import Cosine
 
 Inputs = tuple[Tensor, ...]
 
 
-def _levels(generator: Generator, *shape: int) -> Inputs:
-    """alpha, sigma of a variance-preserving schedule, away from both ends."""
-    angle = 0.25 + torch.rand(shape, generator=generator, dtype=torch.float64)
-    return angle.cos(), angle.sin()
-
-
 def _row(generator: Generator, *shape: int) -> Inputs:
     """a below 0, b above 0: with alpha, sigma > 0 the determinant is far from 0."""
-    a, b = 0.3 + torch.rand(2, *shape, generator=generator, dtype=torch.float64)
-    return -a, b
+    return -uniform(generator, 0.3, 1.3, *shape), uniform(generator, 0.3, 1.3, *shape)
 
 
 # --- solve -----------------------------------------------------------------------------------------------------------
 
 
 def _solve_inputs(generator: Generator) -> Inputs:
-    return (*_row(generator), *_levels(generator), normal(generator, 6, 3), normal(generator, 6, 3))
+    return (*_row(generator), *levels(generator), normal(generator, 6, 3), normal(generator, 6, 3))
 
 
 def _x0_hat(a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor, x_t: Tensor, y: Tensor) -> Tensor:
@@ -37,35 +29,31 @@ def _x0_hat(a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor, x_t: Tensor, y: 
     )[0].reshape(x_t.shape)
 
 
-SOLVE = Exercise(
-    id="targets.solve",
-    title="Solve it",
-    difficulty=1,
-    minutes=10,
-    reference=_x0_hat,
+SOLVE = exercise(
+    "targets.solve",
+    "Solve it",
+    1,
+    10,
     inputs=_solve_inputs,
-    wrong=(
-        Wrong(
-            "turned",
+    reference=_x0_hat,
+    wrong={
+        "turned": (
             lambda a, b, al, s, x, y: (s * y - b * x) / (al * b - s * a),
             "The sign is turned: this is minus `x0_hat`. Compare the order in numerator and determinant.",
         ),
-        Wrong(
-            "the noise",
+        "the noise": (
             lambda a, b, al, s, x, y: (al * y - a * x) / (al * b - s * a),
             "This is `eps_hat`, the other unknown. To be rid of `eps`, multiply `x_t` by b and y by sigma.",
         ),
-        Wrong(
-            "only eps",
+        "only eps": (
             lambda a, b, al, s, x, y: (x - s * y) / al,
             "This is right for the row `eps` only, where `a = 0` and `b = 1`. Let a and b come in.",
         ),
-        Wrong(
-            "plus",
+        "plus": (
             lambda a, b, al, s, x, y: (b * x - s * y) / (al * b + s * a),
             "The determinant of two equations is a difference of products: `alpha * b - sigma * a`.",
         ),
-    ),
+    },
     hints=(
         "Two equations: `x_t = alpha x0 + sigma eps` and `y = a x0 + b eps`. Multiply each so that eps cancels.",
         "`b * x_t - sigma * y` holds no eps any more. What stands in front of x0 in it?",
@@ -80,39 +68,35 @@ def x0_hat(a, b, alpha, sigma, x_t, y):
 
 
 def _gain_inputs(generator: Generator) -> Inputs:
-    r = 0.1 + torch.rand(5, generator=generator, dtype=torch.float64)
-    return (*_row(generator, 5), *_levels(generator, 5), r)
+    r = uniform(generator, 0.1, 1.1, 5)
+    return (*_row(generator, 5), *levels(generator, 5), r)
 
 
-GAIN = Exercise(
-    id="targets.gain",
-    title="The price of a slip",
-    difficulty=2,
-    minutes=10,
-    reference=lambda a, b, al, s, r: al / (al * b - s * a).abs() * r,
+GAIN = exercise(
+    "targets.gain",
+    "The price of a slip",
+    2,
+    10,
     inputs=_gain_inputs,
-    wrong=(
-        Wrong(
-            "into x0",
+    reference=lambda a, b, al, s, r: al / (al * b - s * a).abs() * r,
+    wrong={
+        "into x0": (
             lambda a, b, al, s, r: s / (al * b - s * a).abs() * r,
             "This is the error of `x0_hat`. In `eps_hat` the answer y is multiplied by alpha, not by sigma.",
         ),
-        Wrong(
-            "squared",
+        "squared": (
             lambda a, b, al, s, r: (al / (al * b - s * a)) ** 2 * r,
             "You multiply by the square of the factor. That is right for squared errors; r is a root mean square.",
         ),
-        Wrong(
-            "not divided",
+        "not divided": (
             lambda a, b, al, s, r: al * r,
             "alpha is only the numerator of the factor. `solve` also divides by the determinant.",
         ),
-        Wrong(
-            "from x0",
+        "from x0": (
             lambda a, b, al, s, r: al / s * r,
             "This is the factor of the row `x0`. Which factor has the row `(a, b)`?",
         ),
-    ),
+    },
     hints=(
         "`eps_hat = (alpha y - a x_t) / det`. Put `y + error` for y: what is added to `eps_hat`?",
         "`alpha / det` times the error. An error's size has no sign: take the absolute value.",
@@ -138,35 +122,31 @@ def _v_weight(alpha: Tensor, sigma: Tensor) -> Tensor:
     return (alpha / sigma).square().clamp(max=5) * ratio**2
 
 
-MIN_SNR = Exercise(
-    id="targets.min-snr",
-    title="Weigh it rightly",
-    difficulty=2,
-    minutes=20,
-    reference=_v_weight,
+MIN_SNR = exercise(
+    "targets.min-snr",
+    "Weigh it rightly",
+    2,
+    20,
     inputs=_snr_inputs,
-    wrong=(
-        Wrong(
-            "in x0",
+    reference=_v_weight,
+    wrong={
+        "in x0": (
             lambda a, s: (a / s).square().clamp(max=5),
             "This is the weight in the currency of `x0`. An error in v is larger than one in `x0` by det/sigma.",
         ),
-        Wrong(
-            "in eps",
+        "in eps": (
             lambda a, s: (a / s).square().clamp(max=5) / (a / s) ** 2,
             "This is the weight for a loss in `eps`. For v the determinant is another one.",
         ),
-        Wrong(
-            "first published",
+        "first published": (
             lambda a, s: (a / s).square().clamp(max=5) / (a / s) ** 2 + 1,
             "This is the first published formula: the weight of `eps`, plus one. Draw its effect on x0 near t = 0.",
         ),
-        Wrong(
-            "second published",
+        "second published": (
             lambda a, s: ((a / s).square() + 1).clamp(max=5) / ((a / s) ** 2 + 1),
             "This is the second published formula. The denominator is right; the cap belongs to SNR itself.",
         ),
-    ),
+    },
     hints=(
         "At fixed `x_t`: |error in v|² = (det/sigma)² |error in x0|². What is det for v, when alpha² + sigma² = 1?",
         "det = 1, so one unit of squared error in `x0` is 1/sigma² units in v. The weight of v is smaller by sigma².",
@@ -182,8 +162,8 @@ def v_weight(alpha, sigma):
 
 def _floor_inputs(generator: Generator) -> Inputs:
     chance = torch.softmax(normal(generator, 4), 0)
-    stds = 0.1 + torch.rand(4, generator=generator, dtype=torch.float64)
-    return (chance, normal(generator, 4), stds, *_row(generator), *_levels(generator))
+    stds = uniform(generator, 0.1, 1.1, 4)
+    return (chance, normal(generator, 4), stds, *_row(generator), *levels(generator))
 
 
 def _floor(chance: Tensor, means: Tensor, stds: Tensor, a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -199,43 +179,42 @@ def _spread(c: Tensor, m: Tensor, s: Tensor) -> Tensor:
     return (c * (m**2 + s**2)).sum() - (c * m).sum() ** 2
 
 
-FLOOR = Exercise(
-    id="targets.floor",
-    title="The floor of any row",
-    difficulty=3,
-    minutes=20,
-    reference=_floor,
+FLOOR = exercise(
+    "targets.floor",
+    "The floor of any row",
+    3,
+    20,
     inputs=_floor_inputs,
-    wrong=(
-        Wrong(
-            "in x0",
+    reference=_floor,
+    wrong={
+        "in x0": (
             _with(_spread, lambda a, b, al, si: 1.0),
             "This is the floor in `x0`. In row (a, b) an error is larger by det/sigma, and a squared one by its square.",
         ),
-        Wrong(
-            "not squared",
+        "uncentred": (
+            _with(lambda c, m, s: (c * (m**2 + s**2)).sum(), lambda a, b, al, si: ((al * b - si * a) / si) ** 2),
+            "You average `x0**2` and do not take off the square of the mean. The best answer is the mean, not zero.",
+        ),
+        "not squared": (
             _with(_spread, lambda a, b, al, si: ((al * b - si * a) / si).abs()),
             "You multiply a variance by det/sigma. Variances take the square of a factor.",
         ),
-        Wrong(
-            "only between",
+        "only between": (
             _with(
                 lambda c, m, s: (c * m**2).sum() - (c * m).sum() ** 2,
                 lambda a, b, al, si: ((al * b - si * a) / si) ** 2,
             ),
             "You count the spread between the components and forget the spread inside each, `stds`.",
         ),
-        Wrong(
-            "only inside",
+        "only inside": (
             _with(lambda c, m, s: (c * s**2).sum(), lambda a, b, al, si: ((al * b - si * a) / si) ** 2),
             "You count the spread inside the components. One also does not know which component it is.",
         ),
-        Wrong(
-            "upside down",
+        "upside down": (
             _with(_spread, lambda a, b, al, si: (si / (al * b - si * a)) ** 2),
             "The factor is upside down: sigma/det leads from y to `x0`; here the way goes from `x0` to y.",
         ),
-    ),
+    },
     hints=(
         "First the variance of `x0`: the law of total variance, inside the components plus between their means.",
         "`(chance * (means**2 + stds**2)).sum() - (chance * means).sum()**2`.",
