@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minidiff.threads import share
+
 SWEEP_NAMES = ("targets", "calls", "data-size")
 
 
@@ -183,6 +185,7 @@ def list_recipes(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status. Example: `main(["sample", "fashion-unet", "-n", "4"])`."""
     args = parser().parse_args(argv)
+    share()
     try:
         if args.verb == "doctor":
             from minidiff.course.doctor import doctor

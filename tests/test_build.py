@@ -252,6 +252,8 @@ def good() -> nbformat.NotebookNode:
         ["show(fig)", "predict('x.bet', [1, 2])", "play(draw)", *(f'check("x.{n}", f)' for n in "abc")]
     ):
         cells.append(new_code_cell(source, execution_count=i + 1, outputs=[picture()] if i == 2 else []))
+        if i < 3:
+            cells[-1].metadata = nbformat.from_dict({"tags": ["stage"], "jupyter": {"source_hidden": True}})
     nb = new_notebook(cells=cells)
     nb.metadata.minidiff = nbformat.from_dict({"slug": "x", "exercises": ["x.a", "x.b", "x.c"]})
     return nb
@@ -295,6 +297,8 @@ def test_a_good_page_has_no_problems():
         ("c[4].source = 'check(\"x.z\", f)'", "lists exercises ['x.a', 'x.b', 'x.c'], the cells check ['x.z'"),
         ("c[3].source = 'display(draw)'", "no play(...) or slideshow(...)"),
         ("c[2].source = 'pass'", "no predict(...)"),
+        ("c[1].metadata.tags = ['core']", "is not tagged stage: 'show(fig)'"),
+        ("c[1].metadata.pop('jupyter')", "tagged stage, and not folded: 'show(fig)'"),
     ],
 )
 def test_each_problem_is_found_and_only_it(change, said):
@@ -307,5 +311,18 @@ def test_the_opening_chapter_may_be_short_and_an_expected_error_is_no_problem():
     opening.cells[1].outputs = [picture()]
     assert contract.problems(opening) == []
     expected = plant("c[2].outputs = [new_output('error', ename='E', evalue='', traceback=[])]")
-    expected.cells[2].metadata.tags = ["raises-exception"]
+    expected.cells[2].metadata.tags.append("raises-exception")
     assert contract.problems(expected) == []
+
+
+def test_staging_is_folded_on_the_page_and_in_its_html(house):
+    """JupyterLab hides the code of a cell tagged stage; the rendered page has it one click away."""
+    source = house / "notebooks" / "src" / "00_start.py"
+    text = source.read_text() + '\n# %% tags=["core", "stage"]\nstaged = 1\n\n# %% tags=["core"]\nidea = 2\n'
+    source.write_text(text)
+    cells = {cell.source.strip(): cell.metadata for cell in build.read_source(source).cells}
+    assert cells["staged = 1"]["jupyter"] == {"source_hidden": True} and "jupyter" not in cells["idea = 2"]
+    nbformat.write(build.read_source(source), house / "notebooks" / "00_start.ipynb")
+    html = build.render(house, "00_start", house).read_text()
+    folded = [part.split("</details>")[0] for part in html.split("<details")[1:]]
+    assert len(folded) == 1 and "staged" in folded[0] and "idea" not in folded[0] and "idea" in html

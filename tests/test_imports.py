@@ -14,6 +14,7 @@ MATHS = "schedule predict sample"
 MAY = {  # what a part of the package may import, besides itself
     "files": "",
     "scale": "",
+    "threads": "",
     "nn": "",
     "data": "files",
     "schedule": "",
@@ -23,8 +24,8 @@ MAY = {  # what a part of the package may import, besides itself
     "train": f"{MATHS} files scale",
     "recipes": f"{MATHS} files scale nn data measure train",
     "sweeps": f"{MATHS} files scale nn data measure train recipes",
-    "course": f"{MATHS} files scale nn data measure train recipes sweeps __init__",  # `import minidiff`
-    "cli": f"{MATHS} files scale nn data measure train recipes sweeps course __init__",
+    "course": f"{MATHS} files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`
+    "cli": f"{MATHS} files scale nn data measure train recipes sweeps threads course __init__",
     "__main__": "cli",
     "__init__": "",  # its names are looked up when first used
 }

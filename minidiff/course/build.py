@@ -31,8 +31,14 @@ from nbformat import NotebookNode
 from minidiff.course import contract, page
 from minidiff.files import atomic_write, outputs, root
 from minidiff.scale import SCALES
+from minidiff.threads import share
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+FOLDED = """{% extends "lab/index.html.j2" %}
+{% block input_group %}{% if "stage" in cell.metadata.get("tags", []) %}
+<details style="margin: 0.3em 0 0.3em 6em; color: #6b6e78; font-size: 85%"><summary>the code of what follows</summary>
+{{ super() }}</details>
+{% else %}{{ super() }}{% endif %}{% endblock %}"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -43,6 +49,8 @@ def read_source(path: Path) -> NotebookNode:
     for i, cell in enumerate(nb.cells):
         cell.id = f"{about['slug']}-{i + 1:03d}"
         cell.metadata = {k: v for k, v in cell.metadata.items() if not k.startswith("lines_to_")}  # jupytext's
+        if "stage" in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab shows the output, the code is a click away
     nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}, "minidiff": about})
     nb.nbformat, nb.nbformat_minor = 4, 5
     return nb
@@ -150,7 +158,7 @@ def build(house: Path, name: str, nb: NotebookNode, scale: str) -> Path:
 
 
 def render(house: Path, name: str, folder: Path) -> Path:
-    """Write a built page as HTML, with the alt text that nbconvert's template forgets; return its path."""
+    """Write a built page as HTML, with what nbconvert's template forgets, alt text and folded code; return its path."""
     import base64
 
     from nbconvert import HTMLExporter
@@ -162,7 +170,9 @@ def render(house: Path, name: str, folder: Path) -> Path:
         alt = output.get("metadata", {}).get("image/png", {}).get("alt")
         if alt:
             output.data = {"text/html": page.img_tag(base64.b64decode(output.data.pop("image/png")), alt)}
-    html, _ = HTMLExporter().from_notebook_node(nb, {"metadata": {"name": nb.metadata.minidiff.title}})
+    html, _ = HTMLExporter(raw_template=FOLDED).from_notebook_node(
+        nb, {"metadata": {"name": nb.metadata.minidiff.title}}
+    )
     path = folder / f"{name}.html"
     atomic_write(path, html.encode())
     return path
@@ -177,6 +187,7 @@ def main(argv: list[str] | None = None, house: Path | None = None) -> int:
     parser.add_argument("--render", action="store_true", help="write HTML of built pages, run nothing")
     args = parser.parse_args(argv)
     house = house or root()
+    share()
     try:
         if args.check:
             found = check(house)

@@ -33,6 +33,8 @@ AUTHORED = {
 MEASURED = ("seconds", "scale", "device", "date")
 TRACKS = ("core", "extra", "workshop")
 MAP = ("<!-- map -->", "<!-- /map -->")
+# What stages a lesson: a cell that calls one of these is tagged `stage`, unless an idea is built or checked in it
+STAGING = r"\b(figure|show|slideshow|animation|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 
 
@@ -158,10 +160,16 @@ def problems(nb: NotebookNode) -> list[str]:
         found.append("no picture in the first three code cells")
 
     for cell in code:
+        tags = cell.metadata.get("tags", [])
+        idea = "check(" in cell.source or any(tag.startswith("builds:") for tag in tags)
+        if re.search(STAGING, cell.source) and not idea and "stage" not in tags:
+            found.append(f"stages (figure, bet, table) and is not tagged stage: {first_line(cell)}")
+        if "stage" in tags and not cell.metadata.get("jupyter", {}).get("source_hidden"):
+            found.append(f"tagged stage, and not folded: {first_line(cell)}")
         if cell.execution_count is None:
             found.append(f"not executed: {first_line(cell)}")
         for output in cell.outputs:
-            found += [f"{flaw}: {first_line(cell)}" for flaw in flaws(output, cell.metadata.get("tags", []))]
+            found += [f"{flaw}: {first_line(cell)}" for flaw in flaws(output, tags)]
 
     checked = re.findall(r"""\bcheck\(\s*["']([\w.-]+)["']""", text)
     if len(checked) < (0 if opening else 1 if about.get("slug") == "cascades" else 3):

@@ -17,6 +17,7 @@ from minidiff.course.check import check, hint, solution
 from minidiff.course.plots import COLOURS, figure, filled, image_grid, lines, panels, scatter, tile
 from minidiff.course.progress import bet, bets, predict, reveal
 from minidiff.sweeps import recorded
+from minidiff.threads import free_cores
 
 __all__ = [
     "COLOURS",
@@ -50,7 +51,9 @@ __all__ += [
 
 
 def start(needs: str) -> str:
-    """Open a notebook: check that minidiff is at least version `needs`, fix torch's threads, return the scale.
+    """Open a notebook: check that minidiff is at least version `needs`, set torch's threads, return the scale.
+
+    Torch gets the cores that nobody else uses just now (4 at most), unless OMP_NUM_THREADS says otherwise.
 
     RuntimeError naming both versions where minidiff is older. Example: `scale = start(needs="0.1")`.
     """
@@ -64,7 +67,7 @@ def start(needs: str) -> str:
             f"this notebook needs minidiff {needs}, you have {minidiff.__version__}: update the clone with 'git pull'"
         )
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(4, os.cpu_count() or 1))
+        torch.set_num_threads(min(4, free_cores()))
     return scale()
 
 

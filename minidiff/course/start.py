@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidiff.files import atomic_write, sha256
+from minidiff.threads import share
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how many stages follow the set-up
@@ -274,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-browser", action="store_true", help="print JupyterLab's URL, open nothing")
     parser.add_argument("--here", action="store_true", help="use the running Python (conda), make no .venv")
     args = parser.parse_args(argv)
+    share()
     try:
         todo = stages(args.verb, args.here, has_browser() and not args.no_browser)
         for number, (title, action) in enumerate(todo, 1):

@@ -50,11 +50,13 @@ scale = start(needs="0.1")
 
 # %% tags=["core"]
 denoise = load("fashion-unet")  # a small network that shipped with the course
-schedule, steps = denoise.schedule, pick(smoke=6, laptop=30)
-noise = prior(schedule, (pick(smoke=4, laptop=30), 1, 28, 28), Generator().manual_seed(0))
+schedule, steps = denoise.schedule, pick(smoke=6, laptop=30)  # `pick`: fewer steps where only a test runs
+noise = prior(schedule, (pick(smoke=4, laptop=30), 1, 28, 28), Generator().manual_seed(0))  # pure noise
 
-film = list(dpmpp_2m(denoise, noise, uniform_grid(steps), schedule))
+film = list(dpmpp_2m(denoise, noise, uniform_grid(steps)))  # from noise to pictures, step by step
 images = film[-1][1]
+
+# %% tags=["core", "stage"]
 show(
     image_grid(images, columns=10),
     alt="A grid of small grey pictures of clothes, shoes and bags, drawn by the network. None of them is a photograph.",
@@ -62,11 +64,11 @@ show(
 )
 
 # %% [markdown]
-# Nobody photographed these clothes. A minute ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*.
+# Nobody photographed these clothes. A minute ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*. The code of the picture itself is folded away, here and everywhere: in Jupyter one click on the bar at its left opens it.
 #
 # How does a guesser become a painter? Step through it. On the left is the picture as it stands, on the right the network's guess of what it is going to be. Ask yourself: *when is it decided what the thing will be, and when is it decided what it looks like?*
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 frames, labels = [], []
 for t, x, x0_hat in film[:: max(1, steps // 15)]:
     pair = torch.cat([x[:4], x0_hat[:4]], dim=3)  # noisy beside guess, (4, 1, 28, 56)
@@ -80,7 +82,7 @@ slideshow(
 )
 
 # %% [markdown]
-# At first the guess is fog: the average of everything it has ever seen. Then it leans towards something with sleeves, or with a heel. The details come last. You will meet this again in every chapter, first as a formula you can solve, later as a film with a bouncing ball in it.
+# At first the guess is fog: the average of everything it has ever seen. Then it leans towards one kind of thing. The details come last. You will meet this again in every chapter, first as a formula you can solve, later as a film with a bouncing ball in it.
 #
 # ## What this course is
 #
@@ -88,7 +90,7 @@ slideshow(
 #
 # Four things happen in every chapter. You **predict** before you see. You **build** the part that matters. You **measure**, beside something that ought to fail. You **play** with a control until you can say what it does.
 #
-# ## The notation, all of it
+# ## The notation
 #
 # | symbol | meaning |
 # |---|---|
@@ -103,7 +105,7 @@ slideshow(
 #
 # The whole forward process fits in one picture. Drag `t`: *at which level would you no longer bet on what it is?*
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 cleanest, eps = images[:10], torch.randn(images[:10].shape, generator=Generator().manual_seed(1))
 
 
@@ -124,7 +126,7 @@ play(
 #
 # The colours keep their meaning through all chapters: blue is data, orange is what a model says, black and dashed is the exact answer, dark violet is a control that ought to fail, green is something to beat.
 #
-# And a rule of thumb for reading any share: measured on n samples, it is uncertain by about 1/√n. That is ten points at a hundred samples and one point at ten thousand. Many quarrels about generated pictures end as soon as somebody asks for n.
+# And a rule of thumb for reading any share: measured on n samples, it is uncertain by about 1/√n. That is ten points at a hundred samples and one point at ten thousand.
 #
 # ## How exercises work
 #
@@ -167,7 +169,16 @@ check("start.unmix", unmix)
 #
 # ## The course in ten lines
 #
-# Below is a complete program: a source of data, a network, training, sampling. It runs in a few seconds because its data are single numbers: 70% of them near −1, 30% near +1. You are not meant to understand each word yet, only to see that there are no hidden ones.
+# Below is a complete program: a source of data, a network, training, sampling. It runs in a few seconds because its data are single numbers: 70% of them near −1, 30% near +1. You are not meant to understand each word yet. Each gets its chapter:
+#
+# | word | what it is | where you build it |
+# |---|---|---|
+# | `MLP` | a small network | used only |
+# | `Linear()` | how much signal and noise at each `t` | 01 |
+# | `prior`, `heun`, `last` | pure noise; the walk from it to data, in small steps; its end | 02, 06 |
+# | `Denoiser`, `fit`, `fresh` | the network as a guesser (`sd` is the data's standard deviation); its training; an endless supply of data | 03 |
+# | `"v"` | what exactly the network is asked | 04 |
+# | `ema` | a running average of the network's weights, better than the last ones | 05 |
 
 # %% tags=["core"]
 source = two_peaks()
@@ -177,9 +188,9 @@ for state in fit(toy, fresh(source.sample, 256), steps=pick(smoke=50, laptop=800
 
 with state.ema.applied(toy.net):
     start_from = prior(Linear(), (pick(smoke=100, laptop=4000), 1), Generator().manual_seed(2))
-    x = last(heun(toy, start_from, uniform_grid(30), Linear()))
+    x = last(heun(toy, start_from, uniform_grid(30)))
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 xs = torch.linspace(-2.2, 2.2, 221)[:, None]
 fig, ax = figure(height=2.4)
 ax.hist(x[:, 0].clamp(-2.2, 2.2), bins=60, density=True, color=COLOURS["model"], alpha=0.6)
@@ -200,34 +211,34 @@ say(
 #
 # Python, a little PyTorch, and the Gaussian distribution. Eight questions tell you whether to refresh anything. Answer first; the answers are one cell further down, each with a place to read.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 QUESTIONS = {
     "sum": (
         "Independent noises with standard deviations 3 and 4 are added. The sum has standard deviation",
-        ["5", "7", "12"],
+        ["7", "5", "12"],
     ),
-    "scale": ("x has variance 4. Then x/2 has variance", ["1", "2", "4"]),
+    "scale": ("x has variance 4. Then x/2 has variance", ["2", "4", "1"]),
     "bayes": (
         "A rare event (1%) triggers an alarm surely; otherwise the alarm rings in 1% of cases. It rings. The event is",
         ["nearly certain", "about as likely as not", "still very unlikely"],
     ),
     "mean": (
         "The single number with the least mean squared error to a set of numbers is their",
-        ["median", "mean", "most common value"],
+        ["mean", "median", "most common value"],
     ),
 }
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 QUESTIONS |= {
-    "gradient": ("The gradient of log N(x; m, s²) with respect to x is", ["(m − x)/s²", "(x − m)/s²", "−(x − m)²/2s²"]),
+    "gradient": ("The gradient of log N(x; m, s²) with respect to x is", ["(x − m)/s²", "−(x − m)²/2s²", "(m − x)/s²"]),
     "shape": (
         "a has shape (8, 1, 1, 1), b has shape (8, 3, 28, 28). Then a * b has shape",
-        ["(8, 3, 28, 28)", "(8, 1, 1, 1)", "it is an error"],
+        ["it is an error", "(8, 3, 28, 28)", "(8, 1, 1, 1)"],
     ),
     "autograd": ("After loss.backward(), the gradient of a weight w is in", ["w.grad", "loss.grad", "optimizer.grad"]),
     "softmax": (
         "Adding 5 to every input of a softmax changes its output",
-        ["not at all", "by a factor e⁵", "towards uniform"],
+        ["by a factor e⁵", "towards uniform", "not at all"],
     ),
 }
 for name, (question, options) in QUESTIONS.items():
@@ -236,7 +247,7 @@ for name, (question, options) in QUESTIONS.items():
 # %% [markdown]
 # *Scroll on when you have answered all eight.*
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 MML = "Deisenroth, Faisal, Ong: *Mathematics for Machine Learning*, 2020 (free online)"
 TORCH = 'the PyTorch tutorials "Tensors" and "Automatic differentiation"'
 reveal("start.sum", "5", f"Variances add: 9 + 16 = 25. Refresh: {MML}, section 6.4.")
@@ -261,43 +272,53 @@ reveal("start.softmax", "not at all", f"Only differences count. {MML}, section 8
 #
 # ## The sealed envelope
 #
-# This course began with one popular article, *Understanding Diffusion Models: How Sora & Runway Generate Videos in 2025* (aivideo-detector.com, 2025). It is a good guide to what people believe about video models. Some of it is right. Below are twenty of its claims, most in its own words. Put a probability on each: how likely is it that the claim **holds when we measure it**? Nobody sees your numbers. They are sealed in your progress file, and the last chapter opens the envelope and draws *your* calibration curve: of the things you gave 80%, how many were so?
+# This course began with one popular article, *Understanding Diffusion Models: How Sora & Runway Generate Videos in 2025* (aivideo-detector.com, 2025). It is a good guide to what people believe about video models. Some of it is right. Below are twenty of its claims, most in its own words, each with what it means; you will meet all of them, one by one, in the chapters to come. Put a probability on each: how likely is it that the claim **holds when we measure it**? Nobody sees your numbers. They are sealed in your progress file, and the last chapter opens the envelope and draws *your* calibration curve: of the things you gave 80%, how many were so?
 
-# %% tags=["core"]
-CLAIMS = [
-    '"1,000 small steps easier to reverse than 1 giant leap"',
-    'After 1,000 steps a picture is "indistinguishable from random noise"',
-    'A step back is "x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)"',
-    'The small random noise in each step back is there "for diversity"',
-    '"Deterministic denoising" is an invention of 2025',
-    'Guidance gives "stronger adherence to text prompts"',
-    'Latent diffusion is "10-100x faster, same quality"',
-    'GANs are "prone to mode collapse"; diffusion is not',
-    'Diffusion is diverse because of "inherent randomness in sampling process"',
-    "Videos made frame by frame, each on its own, flicker",
-]
+# %% tags=["core", "stage"]
+CLAIMS = {
+    '"1,000 small steps easier to reverse than 1 giant leap"': "to walk from noise to data, many small steps do better than one",
+    'After 1,000 steps a picture is "indistinguishable from random noise"': "nobody could tell which picture it was",
+    'A step back is "x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)"': "this line, run a thousand times, gives pictures",
+    'The small random noise in each step back is there "for diversity"': "without it, pictures are right but more alike",
+    '"Deterministic denoising" is an invention of 2025': "a walk back that draws no random numbers on its way",
+    'Guidance gives "stronger adherence to text prompts"': "guidance: a dial that pushes the picture towards the words",
+    'Latent diffusion is "10-100x faster, same quality"': "latent: working on a compressed picture instead of pixels",
+    'GANs are "prone to mode collapse"; diffusion is not': "GAN: the rival method; collapse: it makes only a few kinds of things",
+    'Diffusion is diverse because of "inherent randomness in sampling process"': "its variety comes from the random numbers it draws",
+    "Videos made frame by frame, each on its own, flicker": "frame: one picture of a video",
+}
 
-# %% tags=["core"]
-CLAIMS += [
-    'Twenty seconds of 1080p in patches of 16 x 16 x 4 are "~1 million patches"',
-    '"~8x spatially, ~8x temporally = 64x total compression"',
-    'In a diffusion transformer, the "transformer determines high-level layout, diffusion model fills in realistic details"',
-    '"One patch = small object part (eye, leaf, wheel)"',
-    'Longer captions: "more detail = better generation quality"',
-    'A memory of the scene gives "perfect consistency"',
-    "From watching, video models learn gravity",
-    'Physics fails because the "model averages patterns"',
-    'Small details such as gear teeth are "lost in latent compression"',
-    "A detector of generated video that works today will, at heart, keep working",
-]
-for number, claim in enumerate(CLAIMS, 1):
-    bet(f"envelope.{number:02}", claim)
+# %% tags=["core", "stage"]
+CLAIMS |= {
+    'Twenty seconds of 1080p in patches of 16 x 16 x 4 are "~1 million patches"': "patch: a small block of pixels and frames",
+    '"~8x spatially, ~8x temporally = 64x total compression"': "8 times fewer along each side, and along time",
+    'In a diffusion transformer, the "transformer determines high-level layout, diffusion model fills in realistic details"': "a transformer is the network in newer models; the claim divides the labour",
+    '"One patch = small object part (eye, leaf, wheel)"': "the blocks that the network works on are parts of things",
+    'Longer captions: "more detail = better generation quality"': "caption: the sentence that goes with a training picture",
+    'A memory of the scene gives "perfect consistency"': "a character that leaves and returns looks the same",
+    "From watching, video models learn gravity": "things fall rightly in videos unlike those it was trained on",
+    'Physics fails because the "model averages patterns"': "wrong motion is a mixture of motions that were seen",
+    'Small details such as gear teeth are "lost in latent compression"': "they are gone before the model even starts",
+    "A detector of generated video that works today will, at heart, keep working": "what gives fakes away does not change",
+}
+for number, (claim, words) in enumerate(CLAIMS.items(), 1):
+    bet(f"envelope.{number:02}", f"{claim}. *In plain words: {words}.*")
 
 # %% [markdown]
 # ## What this does not show
 #
-# The pictures at the top come from a network that trained for about an hour on a laptop. They are small, grey and sometimes strange; a modern image model is thousands of times as large and trained for months. The *principle* is the same to the letter, and that is why we start where everything can be checked.
-#
+# The pictures at the top are small, grey and sometimes strange. The *principle* of the large models is the same to the letter, and that is why we start where everything can be checked. How small is small? The file of the weights says it:
+
+# %% tags=["core"]
+from minidiff.recipes.run import shipped
+from minidiff.train.checkpoint import read_header
+
+header = read_header(shipped("fashion-unet"))
+say(
+    f"{header['parameters']:,} numbers, trained for {header['seconds'] / 60:.0f} minutes on a processor ({header['device']}). The network of Stable Diffusion XL has 2.6 billion (Podell and others, 2023, arXiv 2307.01952), **{2.6e9 / header['parameters']:,.0f} times** as many."
+)
+
+# %% [markdown]
 # ## Is the machine fit?
 #
 # The doctor looks at versions, memory, the shipped files and their hashes, and trains a tiny model for five seconds. If something is wrong it says what to do. In a terminal: `minidiff doctor`.
@@ -310,7 +331,7 @@ status = doctor()
 # %% [markdown]
 # ## What you measured
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["question", "answer"],
     [
@@ -328,4 +349,4 @@ table(
 # - Lilian Weng: *What are Diffusion Models?*, lilianweng.github.io, 2021. The classic overview; note how its symbols differ from ours.
 # - Han Xiao, Kashif Rasul, Roland Vollgraf: *Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms*, 2017, arXiv 1708.07747. Where the clothes come from.
 #
-# **Next, chapter 01:** noise. It seems the dull half, yet half of all published mistakes live there.
+# **Next, chapter 01:** noise. It seems the dull half, and it has the first published mistake of this course in it.

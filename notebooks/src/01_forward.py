@@ -34,9 +34,9 @@
 #
 # `compute 1 min` · `you 2 h` · `memory 1 GB` · everything on this page is computed live
 #
-# To build something that creates, we begin with something that destroys. It is the easy half of diffusion: no network, no training, four lines of code. But everything that a model will ever learn, it learns from what these four lines do to its data. And they have surprises.
+# To build something that creates, we begin with something that destroys. It is the easy half of diffusion: four lines of code, and nothing in them is learned. (Three small networks come later on this page, as judges.) But everything that a model will ever learn, it learns from what these four lines do to its data. And they have surprises.
 #
-# Below are ten pieces of clothing. A thousand times, each pixel is made a little weaker and gets a little noise. Play it, pick one piece, and press pause when you can no longer tell what it is.
+# Below are ten pieces of clothing. A thousand times, each pixel is made a little weaker and gets a little noise, in amounts from the table of DDPM (*denoising diffusion probabilistic models*, Ho and others, 2020), the paper that made this famous. Play it, pick one piece, and press pause when you can no longer tell what it is.
 
 # %%
 import math
@@ -58,22 +58,23 @@ clothes = torch.stack([images[labels == k][0] for k in range(10)])  # (10, 1, 28
 betas = torch.linspace(1e-4, 0.02, 1000)  # DDPM's table: how much noise each step adds
 
 x, generator = clothes, Generator().manual_seed(0)
-frames, names = [tile(x, 5, scale=2)], ["step 0"]
+film = {0: x}
 for k, beta in enumerate(betas, 1):
     x = (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(x.shape, generator=generator)
     if k % 40 == 0:
-        frames.append(tile(x, 5, scale=2))
-        names.append(f"step {k}")
+        film[k] = x
+
+# %% tags=["core", "stage"]
 animation(
-    frames,
-    labels=names,
+    [tile(x, 5, scale=2) for x in film.values()],
+    labels=[f"step {k}" for k in film],
     fps=8,
     alt="Two rows of five pieces of clothing dissolve into grey static: at step 200 they are grainy, at 400 only the large bright ones can be made out, from 600 on nothing can be seen.",
     mark="live: 10 test images of Fashion-MNIST, DDPM's 1,000 steps, seed 0",
 )
 
 # %% [markdown]
-# Remember the number where you gave up. Later on this page a small network will take the same test. And keep one question in mind, because the answer is not what it seems: *is there anything left at step 1000?*
+# Remember the number where you gave up; small networks will take the same test. And keep one question in mind: *is there anything left at step 1000?*
 #
 # ## One step
 #
@@ -101,6 +102,8 @@ def walk(x, generator, shrink=True):
 x0 = peaks.sample(n, Generator().manual_seed(1)).squeeze(1)
 chain = walk(x0, Generator().manual_seed(2))
 careless = walk(x0, Generator().manual_seed(2), shrink=False)
+
+# %% tags=["core", "stage"]
 table(
     ["after", *(f"{k} steps" for k in stops)],
     [
@@ -110,13 +113,13 @@ table(
 )
 
 # %% [markdown]
-# The first row goes to 1. The second has no reason to stop. (That is a legitimate design too, for those who keep count; chapter 04 has it.)
+# The first row goes to 1. The second has no reason to stop. (Chapter 04 has a use for it.)
 #
 # ## A thousand steps, one jump
 #
 # Training will ask for images at step 3, at step 720, at step 300, millions of times.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "forward.draws",
     "You want data as it is after 300 steps. How often must you draw random numbers for it?",
@@ -144,6 +147,8 @@ def add_noise(schedule, x0, eps, t):
 
 # %% tags=["core"]
 alpha_bar = (1 - betas.double()).cumprod(0)  # (1000,): the product of all (1 - beta) so far
+
+# %% tags=["core", "stage"]
 t_all = torch.arange(1, 1001, dtype=torch.float64) / 1000
 apart = (Betas().alpha(t_all) - alpha_bar.sqrt()).abs().max()
 reveal(
@@ -162,7 +167,7 @@ for k in stops[1:]:
     fresh, eps = peaks.sample(n, generator).squeeze(1), torch.randn(n, generator=generator)
     jumped[k] = add_noise(Betas(), fresh, eps, torch.tensor(k / 1000))
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, axes = figure(columns=4, height=2.1)
 xs, bins = torch.linspace(-3.2, 3.2, 321), torch.linspace(-3.2, 3.2, 61).tolist()
 for ax, k in zip(axes, jumped, strict=True):
@@ -191,7 +196,7 @@ def ks(a, b):
     return (below[0] - below[1]).abs().max().item()
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 generator, rows, gaps, alarm = Generator().manual_seed(4), [], {}, 1.95 * (2 / n) ** 0.5
 for k, jump in jumped.items():
     fresh, eps = peaks.sample(n, generator).squeeze(1), torch.randn(n, generator=generator)
@@ -207,13 +212,13 @@ say(f"Alarm at **{alarm:.4f}**, n = {n:,} each.")
 #
 # One thing the jump does *not* give. Two jumps, to step 300 and to step 301, are not neighbours: each has its own noise. The walk is a path, the jumps are a cloud with the same outline at every step. Training only ever looks at one step at a time, so the cloud is enough.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 times, generator = torch.arange(0, 1001, 4), Generator().manual_seed(5)
 cloud = add_noise(Betas(), peaks.sample(251, generator), torch.randn(251, 1, generator=generator), times / 1000)
 fig, (left, right) = figure(columns=2, height=2.3)
 low_middle_high = chain[0].argsort()[[n // 20, n // 2, -n // 10]]
-for i, kind in zip(low_middle_high, ("data", "noise", "model"), strict=True):
-    left.plot(times, chain[times, i], linewidth=1, color=COLOURS[kind])
+for i, shade in zip(low_middle_high, (1.0, 0.75, 0.5), strict=True):
+    left.plot(times, chain[times, i], linewidth=1, color=COLOURS["noise"], alpha=shade)
 right.scatter(times, cloud, s=6, color=COLOURS["model"])
 left.set(title="walk: three numbers, 1,000 steps", xlabel="step", ylabel="x", ylim=(-3.5, 3.5))
 right.set(title="jump: every dot on its own", xlabel="step", ylim=(-3.5, 3.5))
@@ -234,7 +239,7 @@ show(
 # | `Cosine` | cos(πt/2) | sin(πt/2) |
 # | `Linear` (flow) | 1 − t | t |
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 SCHEDULES = {"DDPM": Betas(), "cosine": Cosine(), "flow": Linear()}
 bag = clothes[8].expand(7, -1, -1, -1)
 ts = torch.tensor([0.0, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0])
@@ -264,7 +269,7 @@ def ell(schedule, t):
 # %% [markdown]
 # Now drag. Set `flow` to t = 0.5 and look at the clothes. Then change the schedule, and find the `t` that gives you *the same picture* back. What do the two have in common on the right?
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 few = clothes[[8, 1, 6, 7]]
 still = torch.randn(few.shape, generator=Generator().manual_seed(7))
 line = torch.linspace(0.005, 0.995, 199)
@@ -277,10 +282,12 @@ def draw(schedule, t):
     left.set(title=f"{schedule}, t = {t:.2f}")
     left.axis("off")
     right.set(xlabel="t", ylabel="ell", xlim=(0, 1.22), ylim=(-6, 6))
-    lines(right, line, {name: ell(s, line) for name, s in SCHEDULES.items()}, ["model", "baseline", "exact"])
+    lines(
+        right, line, {name: ell(s, line) for name, s in SCHEDULES.items()}, [1.0, 0.6, 0.3]
+    )  # shades: three timetables
     here = ell(SCHEDULES[schedule], torch.tensor(t)).item()
-    right.plot(t, here, "o", markersize=9, color=COLOURS["data"])
-    right.axhline(here, color=COLOURS["data"], linewidth=0.8)
+    right.plot(t, here, "o", markersize=9, color=COLOURS["exact"])
+    right.axhline(here, color=COLOURS["exact"], linewidth=0.8)
     right.set_title(f"ell = {here:.2f}")
     return fig
 
@@ -305,7 +312,7 @@ pair = [add_noise(s, x0, eps, t) / expand(s.alpha(t), x0) for s, t in ((Linear()
 say(f"Largest difference of any pixel: **{(pair[0] - pair[1]).abs().max():.0e}**.")
 
 # %% [markdown]
-# So a schedule is not a way to destroy data. There is only one way. A schedule is a *timetable* for it: how long to stay at which `ell`. Nothing else is in it.
+# So among schedules there is one way to destroy data, and a schedule is its *timetable*: how long to stay at which `ell`. Nothing else is in it. (There are other ways altogether, such as blurring or masking, and models that learn to undo those: Bansal and others, *Cold Diffusion*, 2022, arXiv 2208.09392. This course stays with Gaussian noise, whose arithmetic is the kindest.)
 #
 # Nor does anything in `add_noise` know that `x0` is an image. Here is a tune: four lines for the sound, and our one line for the noise. Look at the second curve, then listen to it.
 
@@ -317,7 +324,7 @@ tune = torch.stack(strings) / torch.stack(strings).std()  # (7, samples), standa
 hiss = torch.randn(tune.shape, generator=Generator().manual_seed(8))
 noisy = {t: add_noise(Linear(), tune, hiss, torch.tensor(t)) for t in (0.0, 0.75)}
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, axes = figure(columns=2, height=1.8)
 for ax, (t, wave) in zip(axes, noisy.items(), strict=True):
     ax.plot(wave[0], linewidth=0.6, color=COLOURS["noise" if t else "data"])
@@ -333,13 +340,13 @@ loudest = [torch.fft.rfft(wave).abs().argmax(1) for wave in noisy.values()]
 say(f"Loudest frequency of each note, clean against noisy: equal in **{(loudest[0] == loudest[1]).sum()} of 7**.")
 
 # %% [markdown]
-# (The players appear in Jupyter; some readers of this page strip them.) The eye sees static, the ear still hears the tune. The ear is not better, it *averages*: a note repeats its wave many times, and over the repetitions the noise cancels while the note adds up. Hold on to that thought. It is the rest of this chapter.
+# (The players appear in Jupyter; some readers of this page strip them.) The eye sees static, the ear still hears the tune. The ear is not better, it *averages*: a note repeats its wave many times, and over the repetitions the noise cancels while the note adds up. The rest of this chapter is that thought.
 #
 # ## Large images survive
 #
 # Take trousers at 28 pixels a side; average 2×2 pixels and they are 14 a side, once more and they are 7. All three get the same noise per pixel, at the same `t`.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "forward.size",
     "The same trousers at 28 and at 7 pixels a side, same alpha, same sigma for every pixel. As t grows, which can be recognised longer?",
@@ -362,7 +369,7 @@ for size in SIZES:
     noisy = add_noise(Linear(), x0, eps, some_t)
     rows.append(nn.Upsample(28)(noisy / noisy.std((1, 2, 3), keepdim=True) / 1.5))  # larger dots, same pixels
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 titles = [f"t = {t:g}" for t in some_t.tolist()]
 show(
     image_grid(torch.cat(rows), 6, titles=titles, rows=[f"{size} px" for size in SIZES], scale=3),
@@ -414,24 +421,23 @@ def accuracy(net, size):
     return torch.stack(right).double().mean(1)
 
 
-def interval(share, n):  # half of a 95% interval; after Agresti and Coull, not empty at 0 or 1
-    middle = (share * n + 2) / (n + 4)
-    return 1.96 * (middle * (1 - middle) / (n + 4)) ** 0.5
-
-
-# %% tags=["core"]
-seen = {size: accuracy(train_eye(size), size) for size in tqdm(SIZES)}
-KINDS, tested, even = {28: "model", 14: "data", 7: "control"}, len(test[1]), 6  # levels[6] is ell = 0
+# %% tags=["core", "stage"]
+SEEDS = pick(smoke=2, laptop=5)
+eyes = [(size, seed) for size in SIZES for seed in range(SEEDS)]
+tries = {eye: accuracy(train_eye(*eye), eye[0]) for eye in tqdm(eyes)}
+each = {size: torch.stack([tries[size, seed] for seed in range(SEEDS)]) for size in SIZES}  # (seeds, levels)
+seen, tested, even = {size: each[size].mean(0) for size in SIZES}, len(test[1]), 6  # levels[6] is ell = 0
 
 
 def curve(ax, x, size):
-    y = seen[size][: len(x)]
-    lines(ax, x, {"": (y, interval(y, tested))}, [KINDS[size]])
-    ax.containers[-1].set_label(f"{size} px")
+    low, mean, high = each[size].min(0).values, seen[size], each[size].max(0).values
+    look = dict(marker={28: "o", 14: "s", 7: "D"}[size], color=COLOURS["model"], alpha={28: 1.0, 14: 0.7, 7: 0.4}[size])
+    bars = torch.stack([mean - low, high - mean])[:, : len(x)]
+    ax.errorbar(x, mean[: len(x)], bars, capsize=2.5, elinewidth=1, label=f"{size} px", **look)
     ax.legend(loc="upper right")
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.7)
 ax.set(xlabel="t (flow schedule)", ylabel="recognised", xlim=(0, 1.02), ylim=(0, 0.95))
 ax.axhline(0.1, color=COLOURS["exact"], dashes=(4, 2), linewidth=1)
@@ -441,7 +447,7 @@ for size in SIZES:
 show(
     fig,
     alt="Share of test images recognised against t for three sizes. All fall from about 0.8 to chance, 0.1: the 7-pixel curve first, around t = 0.5, then the 14-pixel curve, around 0.7, and the 28-pixel curve last, around 0.8.",
-    mark=f"live: {tested:,} test images a point with 95% intervals, one small network a size, seed 0",
+    mark=f"live: mean, least and largest of {SEEDS} small networks a size (seeds 0 to {SEEDS - 1}), {tested:,} test images a point",
 )
 middle, end = ([f"{seen[size][i]:.0%}" for size in SIZES] for i in (even, -1))
 reveal(
@@ -455,7 +461,7 @@ reveal(
 #
 # Half the noise at the same signal: `ell` falls by log 2 ≈ 0.69 with each halving of the side. That is a prediction with no free number in it. If coarse shape is what recognition rests on, then the three curves, drawn over `ell + log(28/size)`, must lie on one another.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, (left, right) = figure(columns=2, height=2.7)
 for size in SIZES:
     curve(left, levels[:-1], size)
@@ -465,37 +471,41 @@ right.set(title="moved by what averaging predicts", xlabel="ell + log(28 / size)
 show(
     fig,
     alt="Left, three falling curves of recognition over ell, evenly spaced. Right, moved by log 2 for each halving of the size, their falling parts coincide; at the left, where there is little noise, the larger sizes are higher.",
-    mark=f"live: the same measurements, n = {tested:,} a point",
+    mark=f"live: the same measurements, {SEEDS} networks a size, n = {tested:,} a point",
 )
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 def crossing(share, level):  # the ell at which a curve falls through a level
     i = int((share >= level).nonzero().max())
     return (levels[i] + 0.5 * (share[i] - level) / (share[i] - share[i + 1])).item()
 
 
 shares = pick(smoke=(0.2,), laptop=(0.3, 0.4, 0.5, 0.6))
-at = {level: [crossing(seen[size], level) for size in SIZES] for level in shares}
-rows = [[f"{level:.0%} recognised at ell =", *(f"{e:.2f}" for e in es)] for level, es in at.items()]
-for row, (a, b, c) in zip(rows, at.values(), strict=True):
-    row += [f"{a - b:.2f}", f"{b - c:.2f}"]
-table(["", "28 px", "14 px", "7 px", "28 to 14", "14 to 7"], rows)
-steps = torch.tensor([[a - b, b - c] for a, b, c in at.values()]).mean(0)
 half = shares[len(shares) // 2]
-lost = int((ell(Betas(), t_all) < at[half][0]).sum())
+by_seed = [[[crossing(each[size][i], s) for s in shares] for size in SIZES] for i in range(SEEDS)]
+falls = torch.tensor(by_seed)  # (seeds, sizes, shares): the ell at which a network's curve falls through a share
+shift = (falls[:, :-1] - falls[:, 1:]).mean(2)  # (seeds, 2): 28 to 14, and 14 to 7
+table(
+    ["halving", "mean shift of ell", *(f"network {i}" for i in range(SEEDS)), "predicted"],
+    [
+        [name, f"**{s.mean():.2f}**", *(f"{v:.2f}" for v in s), f"{math.log(2):.2f}"]
+        for name, s in zip(("28 to 14 px", "14 to 7 px"), shift.T, strict=True)
+    ],
+)
+lost = int((ell(Betas(), t_all) < falls[:, 0, shares.index(half)].mean()).sum())
 say(
-    f"Mean shift **{steps[0]:.2f}** and **{steps[1]:.2f}**, predicted log 2 = **{math.log(2):.2f}**. In the steps of the film at the top: at 28 pixels the network is down to {half:.0%} by step **{lost}**. And you?"
+    f"Each shift is the mean over {len(shares)} heights. In the steps of the film at the top: at 28 pixels the networks are down to {half:.0%} by step **{lost}**. And you?"
 )
 
 # %% [markdown]
-# Read the right picture honestly. On the slope, where noise decides, the shifts agree with log 2 to within about a tenth. A perfect eye would never be below it: it could always average first, so moved like this, the larger size can only be as good or better. *How much* better is the worth of its details; from 14 to 7 pixels you see some of it, and at the left end, with little noise, it is plain. Where a shift does fall short of log 2, that is our eye's own fault. Nobody told it to average; it had to learn that from examples.
+# Read the right picture honestly. From 28 to 14 pixels the five networks lie on both sides of log 2. A perfect eye would never be below: it could always average first. Where one of ours falls short, it is its own fault; nobody told it to average. From 14 to 7 all five lie above. A larger picture can do *better* than its average, and how much better is the worth of its details; at the left end, with little noise, it is plain.
 #
 # The consequence is practical. A timetable that suits small images is *too gentle* for large ones: at 512 pixels many of its levels would show a perfectly clear picture. So schedules are shifted with the resolution, by this very logarithm (Hoogeboom and others, 2023). Exercise 4 derives the formula.
 #
 # It also corrects a picture. The founding article describes a cat photo at step 500 as "very noisy, barely recognizable outline". In which size? Here are our trousers drawn large, each pixel a block of 16×16, so 448 pixels a side, at steps 500 and 700 of DDPM's table. To the right of each: the very same picture, averaged over the blocks.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 large = nn.Upsample(448)(clothes[1:2])
 eps = torch.randn(large.shape, generator=Generator().manual_seed(11))
 fig, axes = figure(columns=4, height=1.9)
@@ -518,7 +528,7 @@ say(
 )
 
 # %% [markdown]
-# Step 700 of 1,000, and nothing of importance is lost. Averaging is a door through which signal leaves static. How far does the door open?
+# Step 700 of 1,000, and little of *these* trousers is lost: they were drawn in blocks, and each says the same thing 256 times. A photograph of that size has details finer than a block, which no averaging brings back; what survives step 700 in any picture is its coarse shape, as far as neighbours agree. Averaging lets signal out of static. How far?
 #
 # ## A published mistake
 #
@@ -534,7 +544,7 @@ say(
 # %% [markdown]
 # Not zero, but tiny. Does it matter? A test: somebody takes an image that is all white (+1) or all black (−1), noises it to step 1000, and hands you the static. You look at the one thing that survives averaging best, the mean of all pixels, and say "white" if it is positive.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "forward.pure-noise",
     "White or black, 512 x 512 pixels, at step 1000 of DDPM's table. How often are you right?",
@@ -562,11 +572,12 @@ measured = {
     name: torch.tensor([told_apart(s, side, trials, Generator().manual_seed(side)) for side in sides])
     for name, s in (("DDPM", Betas()), ("flow", Linear()))
 }
-half = {name: interval(p, trials) for name, p in measured.items()}
+middle = {name: (p * trials + 2) / (trials + 4) for name, p in measured.items()}  # Agresti and Coull
+half = {name: 1.96 * (m * (1 - m) / (trials + 4)) ** 0.5 for name, m in middle.items()}
 leak = Betas().alpha(one) / Betas().sigma(one)  # signal over noise
 exact = torch.special.ndtr(leak * torch.tensor(sides))
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.5)
 ax.set(xscale="log", xticks=sides, xticklabels=sides, xlim=(sides[0] * 0.9, sides[-1] * 2.2), ylim=(0.35, 1.08))
 ax.set(xlabel="pixels a side", ylabel="right")
@@ -597,7 +608,7 @@ reveal(
 #
 # What leaks is the mean brightness, and whoever is trained on such static can learn to read it. Then, when a picture is to be made, the model is handed true noise, whose brightness is always medium, and it believes what it reads. Lin and others (2024) blame this for the inability of a famous model, Stable Diffusion, to paint a plain dark or plain white picture. Its table is another one; the square roots of its betas lie on a line:
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 sd_betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
 sd_alpha_bar = (1 - sd_betas).prod()
 ends = {"DDPM": Betas(), "VP (DDPM, continuous)": VP(), "cosine": Cosine(), "flow": Linear()}
@@ -609,7 +620,7 @@ table(
 )
 
 # %% [markdown]
-# Stable Diffusion adds its noise not to pixels but to a compressed picture of 64×64 numbers, four of each; the column "64 px" is the one to read. There is nothing subtle left in it.
+# Stable Diffusion adds its noise not to pixels but to a compressed picture of 64×64 numbers, four of each; the column "64 px" is the one to read.
 #
 # The right sentence, then: *at step 1000 little is left of any single pixel; how much is left of the image depends on how many pixels agree.* And the right line, where it matters: a schedule whose `alpha(1)` is exactly 0. The price: at t = 1 the question "which noise was added?" tells a network nothing, and one has to ask it another question. That is chapter 04.
 
@@ -672,7 +683,7 @@ check("forward.shift", my_shift)
 #
 # ## What you measured
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["question", "answer", "beside it"],
     [
@@ -682,7 +693,11 @@ table(
             f"alarm at {alarm:.4f}; control after 1,000: {gaps[1000][1]:.2f}",
         ],
         ["The same `ell` on two schedules", f"pixels differ by {(pair[0] - pair[1]).abs().max():.0e}", "0"],
-        ["Halve the size: `ell` shifts by", f"{steps[0]:.2f} and {steps[1]:.2f}", f"log 2 = {math.log(2):.2f}"],
+        [
+            "Halve the size: `ell` shifts by",
+            f"{shift[:, 0].mean():.2f} ({shift[:, 0].min():.2f} to {shift[:, 0].max():.2f}), {shift[:, 1].mean():.2f}",
+            f"log 2 = {math.log(2):.2f}",
+        ],
         ["Recognised at t = 1", f"{seen[28][-1]:.1%}, {seen[14][-1]:.1%}, {seen[7][-1]:.1%}", "chance: 10%"],
         [
             f"White or black at step 1000, {sides[-1]} px",

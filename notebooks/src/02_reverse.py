@@ -59,7 +59,7 @@ n, film_steps = pick(smoke=200, laptop=2000), pick(smoke=10, laptop=50)
 noise = prior(schedule, (n, 2), Generator().manual_seed(0))
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 frames, labels, generator = [], [], Generator().manual_seed(1)
 walk = ddim(denoise, noise, uniform_grid(film_steps), schedule, eta=1, generator=generator)
 for i, (t, x, x0_hat) in enumerate(walk):
@@ -82,7 +82,7 @@ animation(
 #
 # Take the smallest world there is: a number. Nature draws `x0` near −1 with probability 0.7 and near +1 with probability 0.3. Then chapter 01 happens to it: `x_t = alpha x0 + sigma eps`. You are handed `x_t = 0.2` at a level where signal and noise are about equal. **Where was `x0`?**
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "reverse.where-was-it",
     "x_t = 0.2, slightly on the positive side. Before noise, -1 was more than twice as likely as +1. The best single guess of x0 (least squared error) is",
@@ -115,7 +115,7 @@ def posterior_mean(x_t, alpha, sigma):  # x_t: (B, 1)
     return (chance * inside).sum(1, keepdim=True)  # (B, 1)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 level = torch.tensor(0.25)
 guess = posterior_mean(torch.tensor([[0.2]]), schedule.alpha(level), schedule.sigma(level)).item()
 reveal(
@@ -142,7 +142,7 @@ def believe(x_t, t):
     return posterior, posterior_mean(x_now, alpha, sigma).item()
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 def draw(x_t, t):
     posterior, mean = believe(x_t, t)
     fig, ax = figure(height=2.4)
@@ -193,7 +193,7 @@ say(
 # %% [markdown]
 # The arrows below are that score on the 25-mode grid, at three levels. Noise blurs the landscape: at high t there is one wide hill, at low t there are twenty-five narrow ones. This is the reason to come down the levels *in order*. From far away, only the blurred landscape has anything to say about where to go.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 ticks = torch.linspace(-2.6, 2.6, 22)
 field = torch.cartesian_prod(ticks, ticks)
 fig, axes = figure(columns=3, height=2.6)
@@ -247,7 +247,7 @@ def sample(steps, seed, n=n):
 #
 # Before two thousand points are let loose, follow a single number through twenty-four steps. The curve is everything that could still be true of it; the triangle is where it stands. *At which step does it make up its mind, and could it still have gone the other way one step earlier?*
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 generator, x, frames, labels = Generator().manual_seed(5), torch.tensor([[-0.4]]), [], []
 grid = uniform_grid(pick(smoke=6, laptop=24))
 for t, s in zip(grid[:-1], grid[1:], strict=True):
@@ -263,7 +263,7 @@ for t, s in zip(grid[:-1], grid[1:], strict=True):
     labels.append(f"t = {t:.2f}")
     x = step_back(x, torch.tensor([[mean]]), t, s, torch.randn(1, 1, generator=generator)).float()
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 slideshow(
     frames,
     labels,
@@ -276,14 +276,14 @@ slideshow(
 #
 # The founding article of this course says that a thousand small steps are easier than one giant leap. It is right, and here we can count. A sample is *in a mode* if it lies within three standard deviations of it; a mode is *covered* if it holds its fair share, or at least a tenth of it. Bet first.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "reverse.ten-steps",
     "Ten steps instead of a thousand, with the perfect denoiser. How many of the samples land in a mode?",
     ["fewer than 10%", "about a third", "about 90%"],
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 counts = (1, 2, 5, 10, 20, 50)
 clouds = {steps: sample(steps, seed=0) for steps in counts}
 reports = {steps: mode_report(x, source.means, 0.05) for steps, x in clouds.items()}
@@ -304,7 +304,7 @@ def share(steps, seed):
 shares = torch.tensor([[share(steps, seed) for steps in counts] for seed in range(1, 4)])
 exact = mode_report(source.sample(n, Generator().manual_seed(9)), source.means, 0.05)
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.5)
 ax.set(
     xscale="log",
@@ -326,7 +326,7 @@ show(
     alt="Share of samples in a mode against the number of steps: from chance level at 1 to 5 steps up to the level of exact samples at 50.",
     mark=f"live: mean and standard deviation of 3 seeds, n = {pick(smoke=100, laptop=1000):,} each",
 )
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 reveal(
     "reverse.ten-steps",
     "about a third",
@@ -341,7 +341,7 @@ reveal(
 # **Fifty steps score *better* than the truth.** Exact samples are in a mode 98.9% of the time, for that is what three standard deviations mean in the plane. A share above that says the dots are too tight. Large steps underestimate the spread inside each mode, and only many steps repair it:
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 def width_in_mode(x):
     gap = torch.cdist(x.double(), source.means.double()).min(1)
     inside = gap.values < 0.15
@@ -383,7 +383,7 @@ def compare(x_t, t, s):
     return (chance * gaussian(xs, centre, variance)).sum(1), gaussian(xs, mean, tau).squeeze(1)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, axes = figure(columns=3, height=2.2)
 for ax, s in zip(axes, (0.02, 0.15, 0.24), strict=True):
     true, ours = compare(0.1, 0.25, s)
@@ -411,7 +411,7 @@ for gap in gaps:
     errors.append((p * (p / q).log()).nansum() * 0.01)
 slope = ((errors[-1] / errors[-3]).log() / (gaps[-1] / gaps[-3]).log()).item()
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.2)
 ax.set(xscale="log", yscale="log", xlabel="size of the step, t - s", ylabel="divergence of one step")
 ax.set(xticks=gaps.tolist(), xticklabels=[f"{g:g}" for g in gaps])
@@ -435,7 +435,7 @@ say(
 #
 # It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is the right mean but leaves out the random part, since that is only "for diversity".
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "reverse.noiseless",
     "The right formula, a perfect denoiser, 1,000 steps, but no fresh noise in any step. The samples",
@@ -477,7 +477,7 @@ ends["DDIM, no noise, other coefficients"] = last(
     ddim(denoise, prior(schedule, (few, 2), Generator().manual_seed(3)).double(), uniform_grid(1000), schedule)
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 rows = []
 for name, x in ends.items():
     result = mode_report(x, source.means, 0.05)
@@ -492,7 +492,7 @@ for name, x in ends.items():
     )
 table(["step", "largest coordinate", "modes", "in a mode", "std (data: 1.41)"], rows)
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.6)
 steps_done = torch.tensor([*range(0, 1000, 40), 999])
 ax.set(
@@ -587,7 +587,7 @@ check("reverse.fresh-noise", my_fresh_noise)
 #
 # ## What you measured
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["question", "answer", "beside it"],
     [

@@ -66,7 +66,7 @@ def up_and_back(x0, t, seed):
     return x_t, once, last(steps)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 rows = torch.cat([eight, *up_and_back(eight, 0.8, seed=0)])
 show(
     image_grid(rows, columns=8, rows=["original", "t = 0.8", "one call", "16 calls"]),
@@ -101,7 +101,7 @@ def loss(net, x0, eps, t):  # x0, eps: (B, 1), t: (B,)
     return ((eps_hat - eps) ** 2).mean(1)  # (B,)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "learned-denoiser.floor",
     "A network that always says 0 pays 1 on average. Train a good one for as long as you like. Its loss goes to",
@@ -142,7 +142,7 @@ for step in range(1, steps + 1):
 # %% [markdown]
 # Watch it learn. Dashed is the exact denoiser of chapter 02, at three levels; orange is the network. A still shows that it arrives. Step through the film for what it cannot show: *which level is learned first, which last?* And keep an eye on the loss above each picture: *what does it do while the curves still move?*
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 exact = exact_denoiser(source, schedule)
 
 
@@ -159,7 +159,7 @@ def frame(step):
     return figure_frame(fig)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 slideshow(
     [frame(step) for step in snapshots],
     [f"step {step:,}" for step in snapshots],
@@ -189,7 +189,7 @@ def bill(denoise, t, n=cards):
     return torch.stack([(mine - eps) ** 2, (best - eps) ** 2, (mine - best) ** 2]).squeeze(2)  # (3, n)
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 ts = [round(0.02 + 0.04 * i, 2) for i in range(25)]
 bills = torch.stack([bill(by_hand, t) for t in ts])  # (levels, 3, n)
 means, errors = bills.mean((0, 2)), bills.mean(0).std(1) / cards**0.5
@@ -212,7 +212,7 @@ table(
 #
 # Where is the floor high? Think before you look: at `t` near 0, what could give away the noise?
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, (left, right) = figure(columns=2, height=2.5)
 loss_by_t, floor_by_t, squared = bills.mean(2).T
 left.plot(ts, loss_by_t, color=COLOURS["model"], marker="^", linewidth=0)
@@ -287,7 +287,7 @@ behind, here = x0[near], torch.zeros(1, 1)
 with torch.no_grad():
     answers = {"squared": fitted(here, t).item(), "absolute": absolute(here, t).item()}
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, ax = figure(height=2.4)
 counts, *_ = ax.hist(behind, bins=60, range=(-2, 2), color=COLOURS["data"], alpha=0.35)
 for name, kind, height in (("squared", "model", 0.8), ("absolute", "control", 1.1)):
@@ -315,7 +315,7 @@ say(
 #
 # and a few lines on, "The noise (ε) that was added to create x_t". These are two different noises. The second is the total, our `eps`. The first is the last small push, `z` in `x_t = √(1−β) x_before + √β z`. It sounds like a detail of wording. Let us ask both. The score is R², the share of the target's variance that the answer explains: 1 is perfect, 0 is as good as saying nothing.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "learned-denoiser.increment",
     "Suppose that the total noise is explained to about 80%, averaged over levels. For the noise of the last of up to 1,000 steps, the perfect answer explains",
@@ -357,7 +357,7 @@ def explained(k, n=2 * cards):
     return [total[1], total[0], *(1 - (guess - z).square().mean() / z.square().mean() for guess in guesses)]
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 ks = (50, 200, 400, 600, 800, 1000)
 r2 = torch.tensor([explained(k) for k in ks])
 head = ["t", "total noise: exact", "network", "last push: exact", "network"]
@@ -395,7 +395,7 @@ for name, denoise in contestants.items():
     start_at = prior(schedule, (pick(smoke=100, laptop=5000), 1), generator)
     clouds[name] = last(ddim(denoise, start_at, uniform_grid(50), schedule, eta=1, generator=generator))
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, axes = figure(columns=4, height=2.0)
 kinds = ("model", "control", "control", "control")
 for ax, kind, (name, x) in zip(axes, kinds, clouds.items(), strict=True):
@@ -409,7 +409,7 @@ show(
     mark=f"live: n = {len(x):,}, 50 steps, seed 4; truth: 99.7% in a peak, 30% right of 0",
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["trained on", "distance to the exact answer", "loss at the end"],
     [
@@ -434,7 +434,7 @@ ends = [last(ddim(d, start_at, uniform_grid(50), toy.schedule)) for d in (exact_
 same = ((ends[0] - ends[1]).norm(dim=1) < 0.25).float().mean().item()
 reports = [mode_report(end, modes.means, 0.05) for end in ends]
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 titles = [
     f"{name}: {r.covered}/25 modes, {r.share:.0%} in" for name, r in zip(("exact", "network"), reports, strict=True)
 ]
@@ -450,7 +450,7 @@ say(f"**{same:.0%}** of the starting points end at the same place (within 0.25) 
 #
 # For clothes there is no formula. But the claim can still be put to the test: if one call is the *mean* of all clothes that could be behind `x_t`, then it must equal the average over many returns from that same `x_t`, each with fresh noise on its way.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 many, level = pick(smoke=6, laptop=64), torch.tensor(0.8)
 x_t, once, _ = up_and_back(eight[4:5], 0.8, seed=1)  # one pullover, drowned once
 copies, grid = x_t.repeat(many, 1, 1, 1), uniform_grid(16, start=0.8)
@@ -481,7 +481,7 @@ say(
 #
 # Now the other riddle: what returns? Noise erases small things first. Go up to `t`, and whatever is finer than that noise is forgotten; the way back invents it anew. A classifier (called, not explained yet) reads the label before and after.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "learned-denoiser.return",
     "Pictures of ten kinds, equally many of each, go up to t = 1 and come back in 20 steps. How often does one get the label that it left with?",
@@ -498,7 +498,7 @@ with torch.no_grad():
     before = classifier(originals).argmax(1)
     kept = [(classifier(back).argmax(1) == before).float().mean().item() for back in backs]
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 shown = torch.arange(8) * each  # the first of eight kinds
 show(
     image_grid(
@@ -517,7 +517,7 @@ def wilson(p, n, z=1.96):  # a 95% interval that stays inside [0, 1]
     return [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)]
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 bounds = torch.tensor([wilson(p, len(originals)) for p in kept])
 spread = (torch.tensor(kept)[:, None] - bounds).abs().T  # (2, stops)
 fig, ax = figure(height=2.4)
@@ -591,7 +591,7 @@ check("learned-denoiser.one-step", my_before)
 #
 # ## What you measured
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["question", "answer", "beside it"],
     [

@@ -76,7 +76,7 @@ def train(word, dim, steps, loss_in=None, seed=0):
 steps, n = pick(smoke=10, laptop=1500), pick(smoke=100, laptop=2000)
 nets = {word: train(word, dim, steps) for word in ("x0", "eps")}
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 start_at = LEVELS[1]  # t = 0.98: all levels that we train and use lie between 0.02 and 0.98
 noise = prior(schedule, (n, dim), Generator().manual_seed(1), start_at)
 clouds = {word: last(heun(net, noise, start_at * uniform_grid(50), schedule)) for word, net in nets.items()}
@@ -91,7 +91,7 @@ show(
 # %% [markdown]
 # Crisp spots, or fog. And this is the friendly view, looking at the sheet from straight above. Sideways it is worse: how far are the samples from the sheet itself, on which all data lies?
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 reports = {word: sheet_report(x, frame) for word, x in clouds.items()}
 table(
     ["asked for", "distance from the sheet", "in a spot"],
@@ -127,7 +127,7 @@ def solve(a, b, alpha, sigma, x_t, y):  # y = a x0 + b eps, x_t = alpha x0 + sig
     return x0_hat, eps_hat
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 generator, rows = Generator().manual_seed(2), []
 x0, eps = torch.randn(2, 500, 2, generator=generator, dtype=torch.float64)
 for name in ("x0", "eps", "v", "flow", "edm"):
@@ -148,14 +148,14 @@ table(["row", "largest error in x0_hat, three schedules"], rows)
 #
 # A network's answer is a little wrong. Let it say `y + error` instead of `y` and push the error through `solve`. It arrives in `x0_hat` multiplied by `sigma/det`, and in `eps_hat` multiplied by `alpha/det`. That is all there is to it, but look at what these factors do.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "targets.amplified",
     "A network asked for eps is wrong by 0.01. The point is almost pure noise, t = 0.98 on the straight path. How wrong is its x0_hat?",
     ["about 0.01", "about 0.5", "less than 0.01: the noise is nearly all there is, so it is easy to find"],
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 t = torch.linspace(0.02, 0.98, 97)
 fig, axes = figure(columns=2, height=2.9)
 for ax, top, title in zip(axes, (schedule.sigma(t), schedule.alpha(t)), ("into x0_hat", "into eps_hat"), strict=True):
@@ -169,7 +169,7 @@ show(
     mark="exact: straight path (Linear)",
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 level = torch.tensor(0.98)
 gain = (schedule.sigma(level) / det("eps", schedule, level)).abs().item()
 x_t = schedule.alpha(level) * 0.5 + schedule.sigma(level) * 0.3
@@ -217,7 +217,7 @@ def unavoidable(word, t):  # t: () -> the lowest possible mean loss of that row 
 # %% [markdown]
 # Now four runs in the plane itself, two numbers a sample, no sheet. Three are honest and differ in the row. The fourth asks for `flow` too, but its author made a mistake that happens every week somewhere: the network is told the noise level of *another* sample of the batch. All four run without an error message.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "targets.which-loss",
     "You see the final losses of the four runs, and nothing else. Which one is broken?",
@@ -245,7 +245,7 @@ curves = {name: learn(word, short, "broken" in name) for name, word in runs.item
 ts = torch.linspace(*LEVELS, 97)
 floors = {name: torch.stack([unavoidable(word, t) for t in ts]).mean().item() for name, word in runs.items()}
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 fig, axes = figure(columns=4, height=2.5)
 for ax, (name, points) in zip(axes, curves.items(), strict=True):
     at, losses = zip(*points, strict=True)
@@ -264,7 +264,7 @@ show(
 )
 ends = {name: sum(loss for _, loss in points[-5:]) / 5 for name, points in curves.items()}
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["run", "final loss", "floor", "above the floor"],
     [[k, f"{ends[k]:.3f}", f"{floors[k]:.3f}", f"{ends[k] / floors[k] - 1:+.0%}"] for k in runs],
@@ -303,7 +303,7 @@ def price(round, guess):
     return floor, (guess - mean) ** 2, mean  # unavoidable, avoidable
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 def draw(round, guess, answer):
     t, x_t = deal(round)
     fig, ax = figure(height=2.3)
@@ -339,14 +339,14 @@ play(draw, round=(1, 12, 1, 8), guess=(-1.5, 1.5, 0.05, 1.0), answer=["shown", "
 #
 # Three outputs times three currencies is nine networks, and we trained all nine, in spaces of three sizes. The drawing on the sheet is always the same.
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 predict(
     "targets.two-knobs",
     "In 128 dimensions, which knob decides between crisp and fog?",
     ["the currency: where the error is counted", "the output: what the network says", "only the two together"],
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 kept, words, dims = recorded("targets"), ("x0", "eps", "flow"), (2, 16, 128)
 
 
@@ -373,7 +373,7 @@ show(
     mark=kept.mark + "; mean ± standard deviation of the training seeds",
 )
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 best = {word: max(cell(128, word, space)[0] for space in words) for word in words}
 away = {word: min(cell(128, word, space, key="off_sheet")[0] for space in words) for word in words}
 low = {word: max(cell(2, word, space)[0] for space in words) for word in words}
@@ -440,7 +440,7 @@ say(
 #
 # and shortly before that as `min(SNR, 5) / SNR + 1`. Both were merged as fixes, both trained without complaint, and images came out. You have the tool to see it in one line: an error in `v` is an error in `x0` times `det/sigma`, and for `v` on a variance-preserving schedule `det` is 1. What weight did `x0` really get?
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 path, t = Cosine(), torch.linspace(0.02, 0.995, 196)
 snr = (path.alpha(t) / path.sigma(t)) ** 2
 weights = {
@@ -518,7 +518,7 @@ check("targets.floor", my_floor)
 #
 # ## What you measured
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 table(
     ["question", "answer", "beside it"],
     [
