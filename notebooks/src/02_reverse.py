@@ -45,7 +45,7 @@ import math
 import torch
 from torch import Generator
 
-from minidiff import Betas, ddim, exact_denoiser, last, pick, prior, uniform_grid
+from minidiff import Betas, ddim, ell, exact_denoiser, last, pick, prior, uniform_grid
 from minidiff.course.notebook import *
 from minidiff.data.toy import grid25, two_peaks
 from minidiff.measure.modes import mode_report
@@ -58,25 +58,28 @@ denoise = exact_denoiser(source, schedule)  # x_t, t -> x0_hat, exact
 n, film_steps = pick(smoke=200, laptop=2000), pick(smoke=10, laptop=50)
 noise = prior(schedule, (n, 2), Generator().manual_seed(0))
 
+# `ddim(eta=1)` is the sampler of DDPM, which this chapter builds; what other values of eta do is for chapter 06
+film = list(ddim(denoise, noise, uniform_grid(film_steps), eta=1, generator=Generator().manual_seed(1)))
 
 # %% tags=["core", "stage"]
-frames, labels, generator = [], [], Generator().manual_seed(1)
-walk = ddim(denoise, noise, uniform_grid(film_steps), schedule, eta=1, generator=generator)
-for i, (t, x, x0_hat) in enumerate(walk):
-    if i % 2 == 1:
-        items = [(f"the points, t = {t:.2f}", x), ("what the denoiser believes, x0_hat", x0_hat)]
-        frames.append(figure_frame(panels(items, kinds=["model", "exact"], limit=3.2, columns=2)))
-        labels.append(f"t = {t:.2f}")
+frames, labels = [], []
+for t, x, x0_hat in film[1::2]:
+    fig, axes = figure(columns=2, height=1.65, width=3.0)
+    for ax, kind, title, cloud in zip(axes, ("model", "exact"), ("points", "beliefs"), (x, x0_hat), strict=True):
+        scatter(ax, cloud, kind)
+        ax.set(title=title, xlim=(-3.2, 3.2), ylim=(-3.2, 3.2))
+    frames.append(figure_frame(fig))
+    labels.append(f"t = {t:.2f}")
 animation(
     frames,
     labels=labels,
     fps=8,
-    alt="A round cloud of 2,000 points draws together into 25 tight dots on a five by five grid; beside it the denoiser's beliefs begin as one blob in the middle and spread out to the grid earlier than the points do.",
+    alt="Left, a round cloud of points draws together into 25 tight dots on a five by five grid. Right, the denoiser's beliefs begin as one small blob in the middle and spread out to the grid earlier than the points do.",
     mark=f"live: n = {n:,}, {film_steps} steps, seeds 0 and 1",
 )
 
 # %% [markdown]
-# Play it once and watch the right side. At the start every point is believed to be *the same thing*: the middle of the grid, where no data is. Then the belief splits, and splits again, and the points follow it home. By the end of this page you will have written both sides of that film.
+# Play it once and watch the right side, where each point's `x0_hat` is drawn. At the start every point is believed to be *the same thing*, the average of all data, which is the middle of the grid. (That there is a mode in that very place is chance; an average need not be anything.) Then the belief splits, and splits again, and the points follow it home. By the end of this page you will have written both sides of that film.
 #
 # ## One noisy number
 #
@@ -98,7 +101,7 @@ predict(
 #
 # *Which peak?* Around peak k, `x_t` is Gaussian with mean `alpha mean_k` and variance `alpha² std² + sigma²`: the peak's own width, scaled, plus the noise. The chance of each peak is its weight times that density, normalised: a softmax.
 #
-# *Where inside the peak?* Between its centre and what `x_t` suggests, in proportion to how much of the spread is signal.
+# *Where inside the peak?* At its centre, corrected by a part of the gap `x_t − alpha mean_k`. Which part? A straight-line guess multiplies what is seen by covariance over variance. The gap is `alpha (x0 − mean_k) + sigma eps`, so its covariance with `x0` is `alpha std²`, and its variance is the one above.
 #
 # Six lines, then:
 
@@ -200,14 +203,15 @@ fig, axes = figure(columns=3, height=2.6)
 for ax, t in zip(axes, (0.5, 0.2, 0.05), strict=True):
     level = torch.tensor(t)
     arrow = score(field, denoise(field, level), schedule.alpha(level), schedule.sigma(level))
-    arrow = arrow / arrow.norm(dim=1, keepdim=True) * arrow.norm(dim=1, keepdim=True).clamp(max=6) ** 0.5
-    ax.quiver(*field.T, *arrow.T, color="#E57309", width=0.004, scale=50)
+    size = arrow.norm(dim=1, keepdim=True)
+    arrow = arrow / size * (0.4 + 0.6 * size / size.max())  # the shortest is 0.4 of the longest: all can be seen
+    ax.quiver(*field.T, *arrow.T, color=COLOURS["model"], width=0.006, scale=22)
     ax.scatter(*(schedule.alpha(level) * source.means).T, s=10, marker="+", color="#191B1A")
     ax.set(title=f"t = {t}", aspect="equal", xticks=[], yticks=[])
 show(
     fig,
     alt="Three fields of arrows with the 25 modes as crosses: at t = 0.5 all arrows point to the centre, at t = 0.2 they begin to bend towards rows of modes, at t = 0.05 every arrow points to its nearest mode.",
-    mark="exact: lengths compressed so that all can be seen",
+    mark="exact: directions; lengths compressed, so that all can be seen",
 )
 
 # %% [markdown]
@@ -219,7 +223,7 @@ show(
 # - draw the rest **fresh**, with variance `tau`,
 # - so that together they have variance `sigma_s²`.
 #
-# How large is `tau`? Given `x0`, the level-s point has variance `sigma_s²`; having also seen `x_t`, which is a noisier copy of it, narrows that down. Two Gaussians, Bayes again (the exercise at the end does it), and out comes
+# How large is `tau`? Given `x0`, the level-s point has variance `sigma_s²`. Then `x_t` has been seen as well, which is `ratio · x_s` plus fresh noise of variance `v = sigma_t² − ratio² sigma_s²`, with `ratio = alpha_t/alpha_s` (exercise 3 of chapter 01). For Gaussians, what is known adds up as one over variance: `1/tau = 1/sigma_s² + ratio²/v`. Multiply out:
 #
 # $$\tau = \sigma_s^2\left(1 - \Big(\frac{\alpha_t\,\sigma_s}{\alpha_s\,\sigma_t}\Big)^{2}\right).$$
 #
@@ -243,24 +247,22 @@ def sample(steps, seed, n=n):
 
 
 # %% [markdown]
-# Read the last line of `step_back` once more, because everything later is a variation of it: *what I believe, plus what is left of the old noise, plus a little new noise*. At the very end `sigma_s` is 0, both noises vanish by themselves, and the point lands on `x0_hat`.
+# This walk is called *ancestral sampling*: each point is drawn from its parent, a level noisier. Read the last line of `step_back` once more, because everything later is a variation of it: *what I believe, plus what is left of the old noise, plus a little new noise*. At the very end `sigma_s` is 0, both noises vanish by themselves, and the point lands on `x0_hat`.
 #
-# Before two thousand points are let loose, follow a single number through twenty-four steps. The curve is everything that could still be true of it; the triangle is where it stands. *At which step does it make up its mind, and could it still have gone the other way one step earlier?*
+# Before two thousand points are let loose, follow a single number through twenty-four steps. The dashed curve is everything that could still be true of it, the line the mean of that, the triangle where it stands. *At which step does it make up its mind, and could it still have gone the other way one step earlier?*
 
 # %% tags=["core", "stage"]
 generator, x, frames, labels = Generator().manual_seed(5), torch.tensor([[-0.4]]), [], []
 grid = uniform_grid(pick(smoke=6, laptop=24))
 for t, s in zip(grid[:-1], grid[1:], strict=True):
     posterior, mean = believe(x.item(), t.item())
-    fig, ax = figure(height=2.2)
-    filled(ax, xs[:, 0], posterior / posterior.max(), "exact", "could be true")
-    ax.plot(x.item(), 0, "^", color=COLOURS["model"], markersize=10, clip_on=False)
-    ax.axvline(mean, color=COLOURS["model"], linewidth=1)
-    ax.set(
-        xlim=(-2.2, 2.2), ylim=(0, 1.25), yticks=[], xlabel=f"t = {t:.2f}:  x_t = {x.item():.2f},  x0_hat = {mean:.2f}"
-    )
+    fig, ax = figure(height=1.7, width=3.0)
+    filled(ax, xs[:, 0], posterior / posterior.max(), "exact")
+    ax.plot(x.clamp(-2.2, 2.2).item(), 0, "^", color=COLOURS["noise"], markersize=10, clip_on=False)
+    ax.axvline(mean, color=COLOURS["model"])
+    ax.set(xlim=(-2.2, 2.2), ylim=(0, 1.1), xticks=[-1, 1], yticks=[])
     frames.append(figure_frame(fig))
-    labels.append(f"t = {t:.2f}")
+    labels.append(f"t = {t:.2f}: x_t = {x.item():.2f}, x0_hat = {mean:.2f}")
     x = step_back(x, torch.tensor([[mean]]), t, s, torch.randn(1, 1, generator=generator)).float()
 
 # %% tags=["core", "stage"]
@@ -357,104 +359,146 @@ table(["", "in a mode", "width of a mode"], rows)
 # %% [markdown]
 # ## Why the steps must be small
 #
-# `step_back` draws from a Gaussian. Is the true step back Gaussian? For our two peaks we can write down the exact distribution of `x_s` given `x_t` (it is a mixture again) and lay the sampler's Gaussian over it.
+# `step_back` draws from a Gaussian. Is the true step back Gaussian? For our two peaks Bayes' rule tells: before `x_t` is seen, `x_s` has the noisy density of level s, which we know; and `x_t` is `ratio · x_s` plus noise of variance `v`. Multiply the two, over a fine row of values of `x_s`, and make the sum one.
 
 
 # %% tags=["core"]
-def true_step(x_t, t, s):
-    alpha_t, sigma_t, alpha_s, sigma_s = (schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s))
-    var_t, var_s = alpha_t**2 * std**2 + sigma_t**2, alpha_s**2 * std**2 + sigma_s**2
-    ratio = alpha_t / alpha_s
-    chance = torch.softmax(weights.log() - (x_t - alpha_t * means) ** 2 / (2 * var_t), dim=1)
-    centre = alpha_s * means + ratio * var_s / var_t * (x_t - alpha_t * means)
-    return (chance, centre, var_s - (ratio * var_s) ** 2 / var_t)  # weights, means and variance of x_s given x_t
+fine = torch.linspace(-6, 6, 1201, dtype=torch.float64)  # values of x_s, 0.01 apart
+exact_peaks = type(peaks)(peaks.means.double(), std, peaks.weights.double())
 
 
-def gaussian(x, mean, variance):
-    return torch.exp(-((x - mean) ** 2) / (2 * variance)) / (2 * math.pi * variance) ** 0.5
+def true_step(x_t, t, s):  # x_t: (B, 1) -> log p(x_s | x_t) over `fine`, (B, 1201)
+    ratio = schedule.alpha(t) / schedule.alpha(s)
+    v = schedule.sigma(t) ** 2 - ratio**2 * schedule.sigma(s) ** 2
+    before = exact_peaks.log_prob(fine[:, None], schedule.alpha(s), schedule.sigma(s))  # (1201,)
+    return torch.log_softmax(before - (x_t - ratio * fine) ** 2 / (2 * v), dim=1) - math.log(0.01)
 
 
-def compare(x_t, t, s):
-    t, s = torch.tensor(t, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
-    chance, centre, variance = true_step(x_t, t, s)
-    alpha_t, sigma_t, alpha_s, sigma_s = (schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s))
-    tau = sigma_s**2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2)
-    mean = step_back(x_t, posterior_mean(torch.tensor([[x_t]]), alpha_t, sigma_t), t, s, 0.0)
-    return (chance * gaussian(xs, centre, variance)).sum(1), gaussian(xs, mean, tau).squeeze(1)
+def our_step(x_t, t, s):  # the same for the Gaussian that `step_back` draws from
+    x0_hat = exact_peaks.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t))
+    mean, one_sigma = (step_back(x_t, x0_hat, t, s, z) for z in (0.0, 1.0))
+    return torch.distributions.Normal(mean, one_sigma - mean).log_prob(fine)
 
 
 # %% tags=["core", "stage"]
 fig, axes = figure(columns=3, height=2.2)
+here, t = torch.tensor([[0.1]], dtype=torch.float64), torch.tensor(0.25, dtype=torch.float64)
 for ax, s in zip(axes, (0.02, 0.15, 0.24), strict=True):
-    true, ours = compare(0.1, 0.25, s)
+    true, ours = (step(here, t, torch.tensor(s, dtype=torch.float64))[0].exp() for step in (true_step, our_step))
     distance = 0.5 * (true - ours).abs().sum().item() * 0.01
-    filled(ax, xs[:, 0], true, "exact", "true step" * (s < 0.1))
-    filled(ax, xs[:, 0], ours, "model", "our Gaussian" * (s < 0.1))
-    ax.set(ylim=(0, 1.3 * max(true.max(), ours.max())), yticks=[], xlabel="x_s")
-    ax.set_title(f"from t = 0.25 to s = {s}\ntotal variation {distance:.2f}")
+    filled(ax, fine, true, "exact", "true step" * (s < 0.1))
+    filled(ax, fine, ours, "model", "our Gaussian" * (s < 0.1))
+    ax.set(ylim=(0, 1.3 * max(true.max(), ours.max())), xlim=(-2.2, 2.2), yticks=[], xlabel="x_s")
+    ax.set_title(f"from t = 0.25 to s = {s}\n{distance:.0%} misplaced")
 show(
     fig,
     alt="True distribution of the step back beside the sampler's Gaussian. A large step: two peaks against one bump between them. A medium step: a broad shape against a narrower bump. A small step: the two curves coincide.",
-    mark="exact: x_t = 0.1",
+    mark="exact: x_t = 0.1; misplaced: the share of probability that would have to be moved (total variation)",
 )
 
 # %% [markdown]
 # A long step has to decide between two peaks, and no single Gaussian can say "either here or there". A short step has nothing to decide: whichever peak it will be, the next small movement is nearly the same. *That* is what "small steps are easy" means. Each one is a question whose answer is a single hill.
 #
-# How fast does the error vanish? Errors of independent steps add up if they are measured as a divergence, `KL = ∫ p log(p/q)`, so that is what we plot.
-
-# %% tags=["core"]
-gaps = torch.tensor([0.16, 0.08, 0.04, 0.02, 0.01])
-errors = []
-for gap in gaps:
-    p, q = compare(0.1, 0.25, 0.25 - gap.item())
-    errors.append((p * (p / q).log()).nansum() * 0.01)
-slope = ((errors[-1] / errors[-3]).log() / (gaps[-1] / gaps[-3]).log()).item()
+# But there are more of them. Does the whole walk get better? There is a measure made for this, the divergence `KL = ∫ p log(p/q)` between the true step p and ours, q. For a walk it obeys a chain rule: the divergence of the whole path is the *sum* of what its steps are expected to add, each averaged over where the true walk stands. Nothing need be independent. So we can compute the sum, with no sampling at all. (The last jump, to level 0, is left out: it lands on a point, which has no density.)
 
 # %% tags=["core", "stage"]
-fig, ax = figure(height=2.2)
-ax.set(xscale="log", yscale="log", xlabel="size of the step, t - s", ylabel="divergence of one step")
-ax.set(xticks=gaps.tolist(), xticklabels=[f"{g:g}" for g in gaps])
-ax.minorticks_off()
-lines(ax, gaps.flip(0), {"": torch.stack(errors).flip(0)}, kinds=["model"])
+predict(
+    "reverse.sum",
+    "20, 40, 80 equal steps from t = 1 down to 0, with the perfect denoiser. The divergence of the whole path",
+    ["falls to a quarter", "falls to a half", "does not fall at all"],
+)
+
+
+# %% tags=["core"]
+def divergence_of_steps(grid):  # (N+1,) levels -> (N-1,): what each step adds, the last jump left out
+    x_t, added = torch.linspace(-4.5, 4.5, 121, dtype=torch.float64)[:, None], []
+    for t, s in zip(grid[:-2], grid[1:-1], strict=True):
+        p, q = true_step(x_t, t, s), our_step(x_t, t, s)
+        kl = (p.exp() * (p - q)).nansum(1) * 0.01  # (121,): from each x_t
+        added.append((kl * exact_peaks.log_prob(x_t, schedule.alpha(t), schedule.sigma(t)).exp()).sum() * 0.075)
+    return torch.stack(added)
+
+
+def even_in_ell(n):  # from 1 to 1/n like uniform_grid(n), but in equal steps of ell; then 0
+    levels = torch.linspace(1e-4, 1, 20001, dtype=torch.float64)
+    wanted = torch.linspace(ell(schedule, levels[-1]), ell(schedule, torch.tensor(1 / n)).item(), n)
+    nearest = torch.searchsorted(ell(schedule, levels), wanted).clamp(max=20000)
+    return torch.cat([levels[nearest], torch.zeros(1)])
+
+
+# %% tags=["core", "stage"]
+grid_sizes = pick(smoke=(5, 10), laptop=(20, 40, 80))
+grids = {"equal steps in t": uniform_grid, "equal steps in ell": even_in_ell}
+added = {name: {n: divergence_of_steps(make(n)) for n in grid_sizes} for name, make in grids.items()}
+sums = {name: {n: steps.sum().item() for n, steps in by_n.items()} for name, by_n in added.items()}
+early = {n: added["equal steps in t"][n][uniform_grid(n)[1:-1] >= 0.0999].sum().item() for n in grid_sizes}
+table(
+    ["divergence of the path", *(f"{n} steps" for n in grid_sizes)],
+    [
+        ["equal steps in t", *(f"**{v:.2f}**" for v in sums["equal steps in t"].values())],
+        ["... of this, steps that end at 0.1 or above", *(f"{v:.2f}" for v in early.values())],
+        ["equal steps in ell, to the same last level", *(f"**{v:.2f}**" for v in sums["equal steps in ell"].values())],
+    ],
+)
+
+# %% tags=["core", "stage"]
+fig, axes = figure(columns=2, height=2.4)
+finest, top = grid_sizes[-1], max(steps.max().item() for by_n in added.values() for steps in by_n.values())
+for ax, (name, make) in zip(axes, grids.items(), strict=True):
+    for count, kind in ((grid_sizes[0], "baseline"), (finest, "model")):
+        at = [ell(schedule, s).item() for s in make(count)[1:-1]]
+        ax.plot(at, added[name][count], color=COLOURS[kind], marker="o" if kind == "model" else "P")
+        ax.annotate(
+            f"{count} steps", (at[-1], added[name][count][-1]), (5, 3), textcoords="offset points", fontsize=8.5
+        )
+    ax.set(title=name, xlabel="ell where the step ends (noise: right, data: left)", ylim=(-0.01, 1.15 * top))
+axes[0].set_ylabel("divergence added")
 show(
     fig,
-    alt="On logarithmic axes the divergence of one step falls along a straight line as the step shrinks.",
-    mark="exact: from t = 0.25, x_t = 0.1",
+    alt="Two panels of what each step adds, against ell. Equal steps in t: nothing at high noise, a hump near ell = -0.5 that shrinks with more steps, and a steep rise at the data's end that grows with more steps. Equal steps in ell: all humps are lower with more steps.",
+    mark="exact, on a grid of 121 by 1,201 points",
 )
-say(
-    f"Slope at the small end: **{slope:.2f}**. Half the step, {2**slope:.1f} times less error in each. There are twice as many steps, so the whole walk errs {2**slope / 2:.1f} times less."
+first, final = grid_sizes[0], grid_sizes[-1]
+reveal(
+    "reverse.sum",
+    "does not fall at all",
+    f"From {sums['equal steps in t'][first]:.2f} with {first} steps to {sums['equal steps in t'][final]:.2f} with {final}. On the other grid it falls, from {sums['equal steps in ell'][first]:.2f} to {sums['equal steps in ell'][final]:.2f}.",
 )
 
 # %% [markdown]
+# So the slogan needs its fine print. Where the peaks are chosen, smaller steps do pay: that part of the sum falls by more than half with each doubling. But at the data's end equal steps in `t` never become small. From t = 2/N to 1/N the noise shrinks by the same factor, whatever N is, and the more steps there are, the more of them lie inside the width of a peak, where `tau`, made for a known `x0`, is too small a variance. Small means small *in `ell`*. Steps that are equal there do all shrink, and the whole sum falls.
+#
+# The same thing made our dots too tight, above. And it is why every serious sampler chooses its grid with care (chapter 06).
+#
 # ## A published mistake
 #
 # The founding article gives the step back like this, and repeats it a thousand times:
 #
 # > `x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)` … "Add small random noise (for diversity)"
 #
-# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is the right mean but leaves out the random part, since that is only "for diversity".
+# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is `step_back` without its random part, since that is only "for diversity".
 
 # %% tags=["core", "stage"]
 predict(
     "reverse.noiseless",
-    "The right formula, a perfect denoiser, 1,000 steps, but no fresh noise in any step. The samples",
+    "The right mean, a perfect denoiser, 1,000 steps, but no fresh noise in any step. The samples",
     ["cover all modes, just a bit less evenly", "cover about half of the modes", "all fall into one point"],
 )
 
 # %% tags=["core"]
-STEPS = {  # x, eps_hat, beta, sigma_t, z -> the next x
-    "the article": lambda x, eps, beta, sigma, z: (x - eps) / (1 - beta).sqrt(),
-    "charitable reading": lambda x, eps, beta, sigma, z: (x - beta.sqrt() * eps) / (1 - beta).sqrt(),
-    "right mean, no noise": lambda x, eps, beta, sigma, z: (x - beta / sigma * eps) / (1 - beta).sqrt(),
-    "right mean and noise (DDPM)": lambda x, eps, beta, sigma, z: (
-        (x - beta / sigma * eps) / (1 - beta).sqrt() + beta.sqrt() * z
-    ),
-}
-
-# %% tags=["core"]
 betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+STEPS = {  # x, eps_hat, k, z -> the next x
+    "the article": lambda x, eps, k, z: (x - eps) / (1 - betas[k - 1]).sqrt(),
+    "charitable reading": lambda x, eps, k, z: (x - betas[k - 1].sqrt() * eps) / (1 - betas[k - 1]).sqrt(),
+    "step_back, no noise": lambda x, eps, k, z: step_back(x, *believed(x, eps, k), 0.0),
+    "step_back (DDPM)": lambda x, eps, k, z: step_back(x, *believed(x, eps, k), z),
+}
 few = pick(smoke=50, laptop=500)
+
+
+def believed(x, eps, k):  # x0_hat and the two levels of step k
+    t, s = torch.tensor([k, k - 1], dtype=torch.float64) / 1000
+    return (x - schedule.sigma(t) * eps) / schedule.alpha(t), t, s
 
 
 def thousand(step):
@@ -463,8 +507,7 @@ def thousand(step):
     for k in range(1000, 0, -1):
         t = torch.tensor(k / 1000, dtype=torch.float64)
         eps_hat = (x - schedule.alpha(t) * denoise(x, t)) / schedule.sigma(t)
-        z = torch.randn(x.shape, generator=generator) * (k > 1)  # no noise after the last step
-        x = step(x, eps_hat, betas[k - 1], schedule.sigma(t), z)
+        x = step(x, eps_hat, k, torch.randn(x.shape, generator=generator))
         sizes.append(x.abs().max().item())
     return x, sizes
 
@@ -473,64 +516,83 @@ def thousand(step):
 ends, sizes = {}, {}
 for name, step in tqdm(STEPS.items()):
     ends[name], sizes[name] = thousand(step)
-ends["DDIM, no noise, other coefficients"] = last(
-    ddim(denoise, prior(schedule, (few, 2), Generator().manual_seed(3)).double(), uniform_grid(1000), schedule)
-)
+start_at = prior(schedule, (few, 2), Generator().manual_seed(3)).double()
+ends["DDIM, no noise, other coefficients"] = last(ddim(denoise, start_at, uniform_grid(1000)))
 
 # %% tags=["core", "stage"]
 rows = []
 for name, x in ends.items():
-    result = mode_report(x, source.means, 0.05)
-    rows.append(
-        [
-            name,
-            f"{x.abs().max():.3g}",
-            f"{result.covered} of 25",
-            f"{result.share:.0%}",
-            f"{x.std():.3g}" if x.abs().max() < 1e9 else "-",
-        ]
-    )
+    result, small = mode_report(x, source.means, 0.05), x.abs().max() < 1e9
+    spread = f"{x.std():.3g}" if small else "-"
+    rows.append([name, f"{x.abs().max():.3g}", f"{result.covered} of 25", f"{result.share:.0%}", spread])
 table(["step", "largest coordinate", "modes", "in a mode", "std (data: 1.41)"], rows)
 
+
 # %% tags=["core", "stage"]
-fig, ax = figure(height=2.6)
-steps_done = torch.tensor([*range(0, 1000, 40), 999])
-ax.set(
-    yscale="log",
-    xlabel="steps done",
-    ylabel="largest coordinate",
-    xlim=(0, 1330),
-    ylim=(1e-30, 1e42),
-    xticks=[0, 250, 500, 750, 1000],
-)
-lines(
-    ax,
-    steps_done,
-    {name: torch.tensor(size)[steps_done].clamp(min=1e-30) for name, size in sizes.items()},
-    kinds=["control", "noise", "baseline", "model"],
-)
+def multiplier(t):  # by what the article's step multiplies a small x, at level t
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    tiny = torch.tensor([[1e-6, 0.0]], dtype=torch.float64)
+    believes = denoise(tiny, t)[0, 0] / 1e-6  # how much of a small x the denoiser believes
+    k = int((1000 * t).round())
+    return ((1 - (1 - alpha * believes) / sigma) / (1 - betas[k - 1]).sqrt()).item()
+
+
+ks = torch.arange(1000, 9, -1)
+factors = torch.tensor([multiplier(k / 1000) for k in ks.double()]).abs()
+turn = int(ks[(factors > 1).nonzero()[0]])  # counting down from 1000, the first step that lets rounding errors grow
+
+# %% tags=["core", "stage"]
+fig, (left, right) = figure(columns=2, height=2.5)
+left.set(yscale="log", ylim=(1e-4, 20), xlim=(0, 1000), xlabel="steps done", ylabel="largest coordinate")
+names = {"the article": "control", "charitable reading": "noise", "step_back, no noise": "baseline"}
+for name, kind in (names | {"step_back (DDPM)": "model"}).items():
+    done = torch.arange(0, 1000, 10)
+    left.plot(done, torch.tensor(sizes[name])[done].clamp(min=1e-30), color=COLOURS[kind])
+for text, where, kind in (
+    ("DDPM", (620, 4.5), "model"),
+    ("no fresh noise", (330, 0.25), "baseline"),
+    ("charitable reading", (80, 2e-3), "noise"),
+    ("the article", (650, 4e-4), "control"),
+):
+    left.annotate(text, where, color=COLOURS[kind], fontsize=8.5)
+right.plot(1000 - ks, factors, color=COLOURS["control"])
+right.axhline(1, color=COLOURS["exact"], dashes=(4, 2), linewidth=1)
+right.set(yscale="log", xlabel="steps done", title="the article's step multiplies a small x by")
 show(
     fig,
-    alt="Largest coordinate against steps on a logarithmic axis: the article's step grows without bound by dozens of orders of magnitude, the charitable reading and the step without noise shrink towards zero, DDPM stays near 2.",
-    mark=f"live: n = {few}, seed 3, exact denoiser",
+    alt="Left, largest coordinate against steps on a logarithmic axis: DDPM stays between 2 and 6; the step without noise sinks to about 0.001; the charitable reading falls out of the picture within 100 steps; the article's step falls out at once, returns near step 930 and leaves through the top. Right, the size of the article's multiplier: it climbs from 0.0001 to just below 1, dips, crosses 1 near the end and rises steeply.",
+    mark=f"live: n = {few}, seed 3, exact denoiser; right: exact",
 )
-lost = mode_report(ends["right mean, no noise"], source.means, 0.05)
+
+# %% tags=["core", "stage"]
+lost = mode_report(ends["step_back, no noise"], source.means, 0.05)
 reveal(
     "reverse.noiseless", "all fall into one point", f"{lost.covered} of 25 modes. Not less diverse: not diverse at all."
 )
+say(
+    f"The article's multiplier exceeds 1 from step {turn} downwards, where sigma is **{schedule.sigma(torch.tensor(turn / 1000)):.3f}**."
+)
 
 # %% [markdown]
-# The article's line has a curious life. At first it takes away *all* the noise in every step, so the cloud shrinks to nothing within forty steps. Then, where sigma falls below ½, subtracting unit noise overshoots: what is left is multiplied by 1/sigma − 1, which is more than one, and rounding errors grow until they fill the screen. No better network could help; this one was perfect.
+# The article's line has a curious life. At first it takes away *all* the noise in every step, so the cloud shrinks to nothing. A point that small is only multiplied from then on, and near the data, where sigma is small, the line subtracts a multiple of what is there: the factor passes 1 and rounding errors grow until they fill the screen. No better network could help; this one was perfect.
 #
-# And the third curve? The noise is not decoration. At each level, the points must be spread as the noisy data is spread at that level. The right mean pulls them together a little at every step, and the fresh noise pushes them apart by exactly as much. Leave it out and a thousand small contractions multiply to one point.
+# And the third row? The noise is not decoration. At each level, the points must be spread as the noisy data is spread at that level. The right mean pulls them together a little at every step, and the fresh noise pushes them apart by exactly as much. Leave it out and a thousand small contractions multiply to one point.
 #
-# The last row of the table prevents the wrong conclusion. DDIM uses no fresh noise either and covers everything. It keeps *all* of the old noise, `sigma_s eps_hat`, instead of a part of it. A sampler without randomness is possible, it just needs other coefficients. In the code it is the same function, `ddim(eta=0)`; what happens between `eta=0` and `eta=1` is a story for chapter 06.
+# The last row prevents the wrong conclusion. DDIM (*denoising diffusion implicit models*, Song and others, 2020) uses no fresh noise either and covers everything. It keeps *all* of the old noise, `sigma_s eps_hat`, instead of a part of it. A sampler without randomness is possible, it just needs other coefficients: in the code `ddim(eta=0)`, the default.
 #
-# The right line, in the article's own letters, with ᾱ for the product of all (1−β) so far:
-#
-# > `x_(t-1) = (x_t − β_t/√(1−ᾱ_t) · predicted_noise) / √(1−β_t) + √β_t · z`
+# How much fresh noise, exactly? The DDPM paper offers two sizes, our `tau` and the larger `β` of the forward step. `tau` is right for data that is known, `β` for data of variance 1, and the truth lies between (exercise 4 has both as ends of one formula). With a thousand steps it hardly matters:
+
+# %% tags=["core", "stage"]
+k = torch.tensor([2, 10, 100, 1000])
+t, s = k.double() / 1000, (k.double() - 1) / 1000
+tau = schedule.sigma(s) ** 2 * (
+    1 - (schedule.alpha(t) * schedule.sigma(s) / schedule.alpha(s) / schedule.sigma(t)) ** 2
+)
+table(["step", *map(str, k.tolist())], [["tau / β", *(f"{v:.3f}" for v in tau / betas[k - 1])]])
 
 # %% [markdown]
+# The right mean, in the article's own letters, is one line too. Exercise 3 is to find it.
+#
 # ## Exercises
 #
 # Each takes tensors and returns a tensor. `check` compares your function with the package on fresh random inputs; where you fall for a known mistake, it tells you which. An unsolved stub does no harm.
@@ -591,22 +653,22 @@ check("reverse.fresh-noise", my_fresh_noise)
 table(
     ["question", "answer", "beside it"],
     [
-        [
-            "Is the score the denoiser in disguise?",
-            f"differs by {(by_autograd - by_denoiser).abs().max():.0e}",
-            "automatic differentiation",
-        ],
+        ["Score and denoiser differ by", f"{(by_autograd - by_denoiser).abs().max():.0e}", "automatic differentiation"],
         [
             "10 steps",
-            f"{reports[10].covered} of 25 modes, {reports[10].share:.0%} in a mode",
+            f"{reports[10].covered} of 25 modes, {reports[10].share:.0%} in",
             f"exact samples: {exact.share:.1%}",
         ],
         ["50 steps", f"{reports[50].covered} of 25 modes, {reports[50].share:.1%} in a mode", "a little too tight"],
-        ["Halve a step: its error falls by", f"{2**slope:.1f} times", "a long step: two peaks against one"],
+        [
+            f"Divergence of the path, {first} to {final} steps",
+            f"{sums['equal steps in t'][first]:.2f} to {sums['equal steps in t'][final]:.2f}, equal steps in t",
+            f"{sums['equal steps in ell'][first]:.2f} to {sums['equal steps in ell'][final]:.2f}, equal in ell",
+        ],
         [
             "The article's step",
             f"largest coordinate {ends['the article'].abs().max():.0e}",
-            "DDPM: " + f"{ends['right mean and noise (DDPM)'].abs().max():.1f}",
+            f"DDPM: {ends['step_back (DDPM)'].abs().max():.1f}",
         ],
         ["No fresh noise", f"{lost.covered} of 25 modes", "DDIM: " + rows[-1][2]],
     ],
