@@ -17,7 +17,7 @@ import torch
 from minidiff import predict, sample, schedule
 from minidiff.course.contract import problems
 from minidiff.course.exercises import all_exercises
-from minidiff.data.toy import two_peaks
+from minidiff.data.toy import FiniteSet, two_peaks
 from minidiff.files import root
 from minidiff.nn.mlp import MLP
 
@@ -124,6 +124,13 @@ def loss(space: dict) -> bool:
     return close(space["loss"](net, x0, eps, t).detach(), predict.loss(denoise, x0, eps, t).detach())
 
 
+def exact_mean(space: dict) -> bool:
+    """Chapter 03's mean over the training pictures, against the package's exact denoiser of a finite set."""
+    x = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    theirs = FiniteSet(space["train"]).posterior_mean(x, 0.2, 0.8)
+    return bool(torch.allclose(space["exact_mean"](x, 0.2, 0.8), theirs, atol=1e-3))
+
+
 def solve(space: dict) -> bool:
     """Chapter 04's two equations against the package, for a row with a level for all."""
     x_t, y = torch.randn(2, 9, 3, dtype=torch.float64)
@@ -149,6 +156,7 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "02_reverse predict.score": score,
     "02_reverse sample.ddim": step_back,
     "03_learned-denoiser predict.loss": loss,
+    "03_learned-denoiser data.toy.FiniteSet.posterior_mean": exact_mean,
     "04_targets predict.solve": solve,
     "04_targets predict.Denoiser": on_another_schedule,
 }
@@ -204,6 +212,8 @@ def test_the_comparison_would_see_a_mistake():
     assert not add_noise(changed(path, index, "alpha * x0", "x0"))
     path, index = built_cells()["03_learned-denoiser predict.loss"]
     assert not loss(changed(path, index, "source.sd**2", "source.sd"))
+    path, index = built_cells()["03_learned-denoiser data.toy.FiniteSet.posterior_mean"]
+    assert not exact_mean(changed(path, index, "/ (2 * sigma**2)", "/ (2 * sigma)"))
     path, index = built_cells()["04_targets predict.Denoiser"]
     assert not on_another_schedule(changed(path, index, "x * (1 - s) / other.alpha(t)", "x"))
     path, index = built_cells()["04_targets predict.solve"]

@@ -282,9 +282,7 @@ def draw(schedule, t):
     left.set(title=f"{schedule}, t = {t:.2f}")
     left.axis("off")
     right.set(xlabel="t", ylabel="ell", xlim=(0, 1.22), ylim=(-6, 6))
-    lines(
-        right, line, {name: ell(s, line) for name, s in SCHEDULES.items()}, [1.0, 0.6, 0.3]
-    )  # shades: three timetables
+    lines(right, line, {name: ell(s, line) for name, s in SCHEDULES.items()}, [1.0, 0.6, 0.3])
     here = ell(SCHEDULES[schedule], torch.tensor(t)).item()
     right.plot(t, here, "o", markersize=9, color=COLOURS["exact"])
     right.axhline(here, color=COLOURS["exact"], linewidth=0.8)

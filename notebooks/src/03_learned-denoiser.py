@@ -35,17 +35,18 @@
 #
 # `compute 2 min` · `you 2 h` · `memory 1 GB` · the toy networks are trained live, those for pictures are shipped
 #
-# Chapter 02 walked from noise to data with a formula. Nobody has the formula for clothes. Below, a network with shipped weights takes its place. The top row are eight pictures that it has never seen. In the second row they are drowned in noise, up to `t = 0.8`. Then the network is asked once (third row), and then sixteen times, in the small steps of chapter 02 (fourth row).
+# Chapter 02 walked from noise to data with a formula. For all the clothes that there could be, nobody has one. Below, a network with shipped weights takes its place. The top row are eight pictures that it has never seen. In the second row they are drowned in noise, up to `t = 0.8`. Then the network is asked once (third row), and then sixteen times, in the small steps of chapter 02 (fourth row).
 
 # %%
 import torch
 from torch import Generator
 
-from minidiff import Betas, Denoiser, ddim, exact_denoiser, fit, fresh, last, load, pick, prior, uniform_grid
+from minidiff import Betas, Denoiser, ddim, exact_denoiser, fit, fresh, last, load, pick, prior, solve, uniform_grid
 from minidiff.course.notebook import *
 from minidiff.data import fashion
 from minidiff.data.toy import grid25, two_peaks
 from minidiff.measure.modes import mode_report
+from minidiff.measure.proportion import share
 from minidiff.nn.mlp import MLP
 from minidiff.schedule import add_noise, ell
 from minidiff.train.fit import denoising_loss
@@ -53,7 +54,7 @@ from minidiff.train.fit import denoising_loss
 scale = start(needs="0.1")
 
 # %% tags=["core"]
-unet, (images, labels) = load("fashion-unet"), fashion.load("test")
+unet, (images, labels) = load("fashion-unet"), fashion.load("test")  # on the schedule `Linear`
 eight = images[[next(i for i in range(20, 400) if labels[i] == kind) for kind in (9, 3, 1, 8, 2, 5, 7, 0)]]
 
 
@@ -62,7 +63,7 @@ def up_and_back(x0, t, seed):
     x_t = add_noise(unet.schedule, x0, torch.randn(x0.shape, generator=generator), level)
     with torch.no_grad():
         once = unet(x_t, level)  # x0_hat: one call
-    steps = ddim(unet, x_t, uniform_grid(round(20 * t), start=t), unet.schedule, eta=1, generator=generator)
+    steps = ddim(unet, x_t, uniform_grid(round(20 * t), start=t), eta=1, generator=generator)
     return x_t, once, last(steps)
 
 
@@ -75,9 +76,9 @@ show(
 )
 
 # %% [markdown]
-# Two things are odd. Asked once, the network returns fog: not a shoe, but something like all shoes. Asked sixteen times, it returns crisp clothes, but *not the ones you put in*. Both rows are the work of one network, and it was only ever asked one question.
+# Two things are odd. Asked once, the network returns fog: not a shoe, but something like all shoes. Asked sixteen times, it returns crisp clothes, but *not the ones you put in*: look at the sneaker, second from the right. Both rows are the work of one network, and it was only ever asked one question.
 #
-# To see what it learned, we go back to where the right answer is known.
+# To see what it learned, we go back to where the right answer is known. (A word on levels. Two schedules meet in this chapter, and `t` means another thing on each. `fashion-unet` and `toy-mlp` live on `Linear`, and their question is the row `flow` of chapter 04. The networks that you train below live on DDPM's table and are asked for `eps`. Where it matters we give `ell` too.)
 #
 # ## A question with a known answer
 #
@@ -87,10 +88,10 @@ show(
 # 2. The network sees `x_t` and `t`. It must say which `eps` is in there.
 # 3. It pays the squared error.
 #
-# Nobody computes a posterior, and nobody ever tells the network an average. Here is the payment. Two lines are housekeeping: the input is scaled to size 1 at every level, and the level is told as `ell = log(sigma/alpha)`.
+# Nobody computes a posterior, and nobody ever tells the network an average. Here is the payment. Two lines are housekeeping: the input is scaled to size 1 at every level (`sd` is the standard deviation of the data), and the level is told as `ell = log(sigma/alpha)`.
 
 # %% tags=["core", "builds:predict.loss"]
-schedule, source = Betas(), two_peaks()
+schedule, source = Betas(), two_peaks()  # DDPM's table
 
 
 def loss(net, x0, eps, t):  # x0, eps: (B, 1), t: (B,)
@@ -121,7 +122,7 @@ levels, line = (0.05, 0.2, 0.4), torch.linspace(-2, 2, 161)[:, None]
 keep = sorted({round(10 * (steps / 10) ** (i / 17)) for i in range(18)})  # when to look
 torch.manual_seed(0)  # the first weights
 net = MLP(dim=1, width=64, depth=2)
-by_hand = Denoiser(net, schedule, pred="eps", sd=source.sd)  # x0_hat = (x_t - sigma eps_hat) / alpha
+by_hand = Denoiser(net, schedule, pred="eps", sd=source.sd)  # from eps_hat to x0_hat: exercise 2
 optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 generator, history, snapshots = Generator().manual_seed(1), [], {}
 
@@ -147,23 +148,25 @@ exact = exact_denoiser(source, schedule)
 
 
 def frame(step):
-    fig, ax = figure()
-    fig.set_size_inches(4.2, 3.1)
-    for level, learned in zip(levels, snapshots[step], strict=True):
+    fig, axes = figure(columns=3, height=1.5, width=3.4)
+    for ax, level, learned in zip(axes, levels, snapshots[step], strict=True):
         ax.plot(line, learned, color=COLOURS["model"], linewidth=2.4)
         ax.plot(line, exact(line, torch.tensor(level)), color=COLOURS["exact"], dashes=(4, 2), linewidth=1.2)
-        ax.annotate(f"t = {level}", (2.05, exact(line, torch.tensor(level))[-1].item()), fontsize=8.5, va="center")
-    recent = history[max(0, step - 50) : step]
-    ax.set(xlabel="x_t", ylabel="x0_hat", xlim=(-2, 2.6), ylim=(-2.2, 2.2))
-    ax.set(title=f"mean loss of the last 50 steps: {sum(recent) / len(recent):.2f}")
+        ax.set(title=f"t = {level}", xlim=(-2, 2), ylim=(-2.2, 2.2), xticks=[-1, 1], yticks=[-1, 1])
+        ax.label_outer()
     return figure_frame(fig)
+
+
+def recent(step):  # the mean loss of the last 50 steps
+    last_ones = history[max(0, step - 50) : step]
+    return sum(last_ones) / len(last_ones)
 
 
 # %% tags=["core", "stage"]
 slideshow(
     [frame(step) for step in snapshots],
-    [f"step {step:,}" for step in snapshots],
-    alt="The network's guess as a function of x_t, at three levels, beside the exact one: first nearly straight lines, then bent ones, at last S-shaped curves that lie on the dashed exact curves.",
+    [f"step {step:,}, loss {recent(step):.2f}" for step in snapshots],
+    alt="The network's x0_hat as a function of x_t, at three levels side by side, with the exact one dashed: first nearly straight lines, then bent ones, at last curves that lie on the dashed ones, at t = 0.05 almost a straight line with a bend in its middle, at 0.2 an S, at 0.4 a gentle slope.",
     mark=f"live: {steps:,} steps of 256 samples, seeds 0 and 1",
 )
 
@@ -208,7 +211,7 @@ table(
 #
 # $$\underbrace{E\,|\hat\epsilon - \epsilon|^2}_{\text{loss}} \;=\; \underbrace{E\,|E[\epsilon|x_t] - \epsilon|^2}_{\text{floor}} \;+\; \underbrace{E\,|\hat\epsilon - E[\epsilon|x_t]|^2}_{\text{distance to the exact answer}}$$
 #
-# Read it from right to left and the chapter's claim falls out. No network can touch the floor. All that training can shrink is the distance to `E[eps | x_t]`, and so to the posterior mean `x0_hat = (x_t − sigma eps_hat)/alpha`. **It is taught by samples and ends at their mean, without ever having seen one.** It also explains the bored loss curve: almost all of the number is floor.
+# Read it from right to left and the chapter's claim falls out. No network can touch the floor. All that training can shrink is the distance to `E[eps | x_t]`, and so to the posterior mean `x0_hat`, which is the same belief in other units (exercise 2). **It is taught by samples and ends at their mean, without ever having seen one.** It also explains the bored loss curve: almost all of the number is floor.
 #
 # Where is the floor high? Think before you look: at `t` near 0, what could give away the noise?
 
@@ -305,7 +308,19 @@ say(
 )
 
 # %% [markdown]
-# Squared error finds the mean, absolute error the median. Neither is "a good guess at an `x0`"; each is a *summary*, chosen by the penalty. The median even looks like data. But it is useless for walking: Tweedie's line in chapter 02 turns the *mean* into the score, and no other summary.
+# Squared error finds the mean, absolute error the median. Neither is "a good guess at an `x0`"; each is a *summary*, chosen by the penalty. The median even looks like data. May one walk with it? Tweedie's line in chapter 02 turns the *mean* into the score, and no other summary. So let three denoisers walk from the same noise, fifty ancestral steps each:
+
+# %% tags=["core", "stage"]
+walkers, rows = {"exact mean": exact, "network, squared error": fitted, "network, absolute error": absolute}, []
+for name, denoise in walkers.items():
+    generator = Generator().manual_seed(4)
+    start_at = prior(schedule, (pick(smoke=100, laptop=20_000), 1), generator)
+    x = last(ddim(denoise, start_at, uniform_grid(50), eta=1, generator=generator))
+    rows.append([name, f"{((x.abs() - 1).abs() < 0.6).float().mean():.1%}", f"{(x > 0).float().mean():.1%}"])
+table(["denoiser", f"in a peak (n = {len(x):,})", "right of 0"], [*rows, ["(the data)", "99.7%", "30.0%"]])
+
+# %% [markdown]
+# The median walks, and every sample that it makes looks right. What it gets wrong is the *proportions*: at each fork the majority takes all, so the smaller peak gets too little. No single sample could show that; you have to count.
 #
 # ## A published mistake: what noise was added *at this step*?
 #
@@ -313,7 +328,7 @@ say(
 #
 # > At each reverse step, the neural network predicts: "What noise was added at this step?"
 #
-# and a few lines on, "The noise (ε) that was added to create x_t". These are two different noises. The second is the total, our `eps`. The first is the last small push, `z` in `x_t = √(1−β) x_before + √β z`. It sounds like a detail of wording. Let us ask both. The score is R², the share of the target's variance that the answer explains: 1 is perfect, 0 is as good as saying nothing.
+# and a few lines on, "The noise (ε) that was added to create x_t". These are two different noises. The second is the total, our `eps`. The first is the last small push, `z` in `x_t = √(1−β) x_before + √β z`. It sounds like a detail of wording. Let us ask both. We grade the answers by R², the share of the target's variance that they explain: 1 is perfect, 0 is as good as saying nothing.
 
 # %% tags=["core", "stage"]
 predict(
@@ -371,9 +386,9 @@ reveal(
 # %% [markdown]
 # The question is not wrong, it is drowned out: the same lesson at a hundredth of the volume. Compare the last two columns. At high `t` the network does hear it, and explains nearly all that can be explained; at low `t` it hears little. And what it heard must be multiplied by `sigma/√β`, up to ten, to become a belief about `eps`. So must its errors.
 #
-# There is a fine coincidence. Take the article's step of chapter 02 in its charitable reading, and put the right `E[z | x_t]` into it: `(x_t − √β · (√β/sigma) eps_hat) / √(1−β)` is DDPM's mean, to the letter. That question and that step do belong together. But nobody trains so, and the article's own recipe, a page later, draws the total noise.
+# There is a fine coincidence. Take the article's step of chapter 02 in its charitable reading, and put the right `E[z | x_t]` into it: `(x_t − √β · (√β/sigma) eps_hat) / √(1−β)` is DDPM's mean, to the letter. That question and that step do belong together. But the article's own recipe, a page later, draws the total noise, as DDPM's algorithm 1 does.
 #
-# **And one that no error message shows.** Several public notebooks draw their training noise with `torch.rand` instead of `torch.randn`: numbers between 0 and 1, never negative, with a twelfth of the variance. We train that too. And, as a last control, a network that is not told `t`.
+# **And one that no error message shows.** The forward process of a public course notebook draws its noise with `torch.rand_like` instead of `torch.randn_like` (ACIDS-IRCAM, `diffusion_02_model.ipynb`; its repository's issue 1 has been open since 2021): numbers between 0 and 1, never negative, with a twelfth of the variance. We train that too. And, as a last control, a network that is not told `t`.
 
 # %% tags=["core"]
 uniform, uniform_loss = trained(variant(noise=torch.rand))
@@ -382,9 +397,8 @@ blind, blind_loss = trained(levels=False)
 
 def from_push(x_t, t, cond=None):
     k = (1000 * t).round().long()
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    z_hat = pushed.output(x_t, t)
-    return (x_t - sigma * (sigma / betas[k - 1].sqrt()) * z_hat) / alpha
+    eps_hat = schedule.sigma(t) / betas[k - 1].sqrt() * pushed.output(x_t, t)
+    return solve("eps", schedule, x_t, t, eps_hat)[0]  # from eps_hat to x0_hat
 
 
 # %% tags=["core"]
@@ -425,12 +439,12 @@ table(
 #
 # ## From the line to the plane, and to pictures
 #
-# The shipped `toy-mlp` is this loop on chapter 02's grid, run longer. Give it and the exact denoiser the *same* starting noise, and a sampler that adds none (`ddim` with `eta=0`): do they arrive at the same places?
+# The shipped `toy-mlp` learned chapter 02's grid in this kind of loop, for longer, on the schedule `Linear` and asked for `flow`. Give it and the exact denoiser the *same* starting noise, and a sampler that adds none (`ddim` with `eta=0`): do they arrive at the same places?
 
 # %% tags=["core"]
 toy, modes = load("toy-mlp"), grid25()
 start_at = prior(toy.schedule, (pick(smoke=250, laptop=2000), 2), Generator().manual_seed(5))
-ends = [last(ddim(d, start_at, uniform_grid(50), toy.schedule)) for d in (exact_denoiser(modes, toy.schedule), toy)]
+ends = [last(ddim(d, start_at, uniform_grid(50))) for d in (exact_denoiser(modes, toy.schedule), toy)]
 same = ((ends[0] - ends[1]).norm(dim=1) < 0.25).float().mean().item()
 reports = [mode_report(end, modes.means, 0.05) for end in ends]
 
@@ -448,34 +462,72 @@ say(f"**{same:.0%}** of the starting points end at the same place (within 0.25) 
 # %% [markdown]
 # Network and formula are not just alike on average. They give the same answer at the same place, and so they send the same noise to the same mode.
 #
-# For clothes there is no formula. But the claim can still be put to the test: if one call is the *mean* of all clothes that could be behind `x_t`, then it must equal the average over many returns from that same `x_t`, each with fresh noise on its way.
+# And for clothes? Of all that could exist we know nothing, but the network never saw those either. It saw 60,000 training pictures, and for *them* the formula is chapter 02's, with a picture in place of each peak and no width: each is as likely as its distance from `x_t` allows, and the mean is taken over all. Five lines.
 
-# %% tags=["core", "stage"]
-many, level = pick(smoke=6, laptop=64), torch.tensor(0.8)
-x_t, once, _ = up_and_back(eight[4:5], 0.8, seed=1)  # one pullover, drowned once
-copies, grid = x_t.repeat(many, 1, 1, 1), uniform_grid(16, start=0.8)
-returns = last(ddim(unet, copies, grid, unet.schedule, eta=1, generator=Generator().manual_seed(6)))
-row = torch.cat([eight[4:5], returns[:4], returns.mean(0, keepdim=True), once])
-show(
-    image_grid(row, columns=7, titles=["x0", *["a return"] * 4, f"mean of {many}", "one call"]),
-    alt="A pullover, four different crisp returns from the same noisy picture, the blurred average of all returns, and the equally blurred single answer of the network.",
-    mark=f"live: {many} returns from one x_t at t = 0.8, seeds 1 and 6",
-)
+# %% tags=["core", "builds:data.toy.FiniteSet.posterior_mean"]
+train, kinds = (v[: pick(smoke=2000, laptop=60_000)] for v in fashion.load("train"))
+
+
+def chances(x_t, alpha, sigma):  # (B, 1, 28, 28) -> (B, N): how likely each training picture is to be the x0
+    squared = torch.cdist(x_t.flatten(1), alpha * train.flatten(1)) ** 2
+    return torch.softmax(-squared / (2 * sigma**2), dim=1)
+
+
+def exact_mean(x_t, alpha, sigma):  # E[x0 | x_t], of x_t's shape
+    return (chances(x_t, alpha, sigma) @ train.flatten(1)).view_as(x_t)
 
 
 # %% tags=["core"]
+level = torch.tensor(0.8)
+alpha, sigma = unet.schedule.alpha(level), unet.schedule.sigma(level)
+drowned, fog, _ = up_and_back(eight, 0.8, seed=0)  # the pictures of the cold open
+formula = exact_mean(drowned, alpha, sigma)
+
+# %% tags=["core", "stage"]
+show(
+    image_grid(torch.cat([eight, fog, formula]), columns=8, rows=["original", "network", "formula"]),
+    alt="Eight originals; below them the network's single answers, blurred ghosts; below those the exact means over the training pictures, nearly the same ghosts.",
+    mark=f"live: t = 0.8 (ell = {ell(unet.schedule, level):.2f}), seed 0; formula: exact mean over {len(train):,} training pictures",
+)
+
+
+# %% tags=["core", "stage"]
 def rms(a, b):
-    return (a - b).square().mean().sqrt().item()
+    return (a - b).square().mean((1, 2, 3)).sqrt()
 
 
-other = up_and_back(eight[5:6], 0.8, seed=1)[1]  # the single call for a sneaker
-gaps = [rms(returns[:k].mean(0, keepdim=True), once) for k in (1, 4, many)]
+near, far = rms(fog, formula), rms(fog, formula.roll(1, 0))
+guess = torch.zeros(len(fashion.NAMES)).index_add(0, kinds, chances(drowned, alpha, sigma)[6])
+top = ", ".join(f"{fashion.NAMES[k]} {guess[k]:.0%}" for k in guess.argsort(descending=True)[:4].tolist())
 say(
-    f"Distance of one return to the single call: {gaps[0]:.2f}. Of the mean of 4: {gaps[1]:.2f}. Of the mean of {many}: **{gaps[2]:.2f}**. For comparison, from that mean to a sneaker's single call: {rms(returns.mean(0, keepdim=True), other):.2f}."
+    f"Distance from the network's answer to the formula's, a pixel, rms: **{near.mean():.2f}** ({near.min():.2f} to {near.max():.2f}, n = 8). To the formula's answer for the picture next to it, as a control: {far.mean():.2f}."
+)
+say(f"What the drowned sneaker was, by the formula: {top}; a sneaker {guess[7]:.0%}.")
+
+# %% [markdown]
+# **The fog is not a weak network. It is the right answer**: what all pictures that could be under this noise have in common. And the riddle of the sneaker is solved. Under *this* noise, Bayes' rule itself takes it for a sandal, rather than a sneaker. The network that returned a sandal did not fail to see; it saw what there was.
+#
+# One can also get there from the other side. If one call is the mean, then it must equal the average over many returns from that same `x_t`, each with fresh noise on its way.
+
+# %% tags=["core"]
+many = pick(smoke=6, laptop=64)
+copies, grid = drowned[4:5].repeat(many, 1, 1, 1), uniform_grid(16, start=0.8)  # one pullover, drowned once
+returns = last(ddim(unet, copies, grid, eta=1, generator=Generator().manual_seed(6)))
+
+# %% tags=["core", "stage"]
+row = torch.cat([eight[4:5], returns[:4], returns.mean(0, keepdim=True), fog[4:5]])
+show(
+    image_grid(row, columns=7, titles=["x0", *["a return"] * 4, f"mean of {many}", "one call"]),
+    alt="A pullover, four different crisp returns from the same noisy picture, the blurred average of all returns, and the equally blurred single answer of the network.",
+    mark=f"live: {many} returns from one x_t at t = 0.8, seeds 0 and 6",
+)
+gaps = [rms(returns[:k].mean(0, keepdim=True), fog[4:5]).item() for k in (1, 4, many)]
+say(
+    f"Distance of one return to the single call: {gaps[0]:.2f}. Of the mean of 4: {gaps[1]:.2f}. Of the mean of {many}: **{gaps[2]:.2f}**. For comparison, from that mean to a sneaker's single call: {rms(returns.mean(0, keepdim=True), fog[6:7]).item():.2f}."
 )
 
 # %% [markdown]
-# The distance shrinks as the crowd grows. (Not to zero: sixteen steps are few, and no network is exact.) So the fog of the first picture is not a weak network. **The fog is the average of all the crisp answers.** The sampler's small steps are the way to pick one of them.
+# The distance shrinks as the crowd grows. (Not to zero: sixteen steps are few, and no network is exact.) The fog is the average of all the crisp answers, and the sampler's small steps are the way to pick one of them.
 #
 # ## Up and back
 #
@@ -496,7 +548,7 @@ originals = images[chosen]
 backs = [up_and_back(originals, t, seed=10 + i)[2] for i, t in enumerate(tqdm(stops))]
 with torch.no_grad():
     before = classifier(originals).argmax(1)
-    kept = [(classifier(back).argmax(1) == before).float().mean().item() for back in backs]
+    kept = [share(classifier(back).argmax(1) == before) for back in backs]  # with 95% Wilson intervals
 
 # %% tags=["core", "stage"]
 shown = torch.arange(8) * each  # the first of eight kinds
@@ -511,18 +563,11 @@ show(
 )
 
 
-# %% tags=["core"]
-def wilson(p, n, z=1.96):  # a 95% interval that stays inside [0, 1]
-    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    return [(middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)]
-
-
 # %% tags=["core", "stage"]
-bounds = torch.tensor([wilson(p, len(originals)) for p in kept])
-spread = (torch.tensor(kept)[:, None] - bounds).abs().T  # (2, stops)
+spread = torch.tensor([[k["value"] - k["low"], k["high"] - k["value"]] for k in kept]).T  # (2, stops)
 fig, ax = figure(height=2.4)
 ax.set(xlabel="t", ylabel="same label", xlim=(0.25, 1.2), ylim=(0, 1.05), xticks=stops)
-lines(ax, stops, {"returned": (kept, spread), "chance": [0.1] * 4}, kinds=["model", "control"])
+lines(ax, stops, {"returned": ([k["value"] for k in kept], spread), "chance": [0.1] * 4}, kinds=["model", "control"])
 show(
     fig,
     alt="Share of pictures that return with the label they left with, against t: high at 0.3, falling over 0.6 and 0.8, down to chance at t = 1.",
@@ -531,7 +576,7 @@ show(
 reveal(
     "learned-denoiser.return",
     "about one time in ten",
-    f"Measured {kept[-1]:.0%} of {len(originals)} (95%: {bounds[-1, 0]:.0%} to {bounds[-1, 1]:.0%}). There are ten kinds, and from t = 1 nothing comes down but chance.",
+    f"Measured {kept[-1]['value']:.0%} of {len(originals)} (95%: {kept[-1]['low']:.0%} to {kept[-1]['high']:.0%}). There are ten kinds, and from t = 1 nothing comes down but chance.",
 )
 
 # %% [markdown]
@@ -601,19 +646,20 @@ table(
             f"by hand {distance(by_hand):.3f}",
             f"`fit` {distance(fitted):.3f}; not told t {distance(blind):.2f}",
         ],
-        [
-            "Between two peaks it answers",
-            f"{answers['squared']:.2f}, the mean",
-            f"absolute error: {answers['absolute']:.2f}, the median",
-        ],
+        ["Between two peaks it says", f"{answers['squared']:.2f}, the mean", f"{answers['absolute']:.2f}, the median"],
         [
             "Explained of the total noise",
             f"{r2[:, 1].mean():.0%}",
             f"of the last push: {r2[:, 3].mean():.1%} (perfect: {r2[:, 2].mean():.1%})",
         ],
         ["Same noise, same place (25 modes)", f"{same:.0%}", "exact denoiser"],
+        ["One call to the exact mean of 60,000 pictures", f"{near.mean():.2f}", f"to a neighbour's: {far.mean():.2f}"],
         [f"Mean of {many} returns to one call", f"{gaps[2]:.2f}", f"one return: {gaps[0]:.2f}"],
-        ["Label kept from t = " + ", ".join(map(str, stops)), ", ".join(f"{p:.0%}" for p in kept), "chance: 10%"],
+        [
+            "Label kept from t = " + ", ".join(map(str, stops)),
+            ", ".join(f"{k['value']:.0%}" for k in kept),
+            "chance: 10%",
+        ],
     ],
 )
 

@@ -79,7 +79,7 @@ nets = {word: train(word, dim, steps) for word in ("x0", "eps")}
 # %% tags=["core", "stage"]
 start_at = LEVELS[1]  # t = 0.98: all levels that we train and use lie between 0.02 and 0.98
 noise = prior(schedule, (n, dim), Generator().manual_seed(1), start_at)
-clouds = {word: last(heun(net, noise, start_at * uniform_grid(50), schedule)) for word, net in nets.items()}
+clouds = {word: last(heun(net, noise, start_at * uniform_grid(50))) for word, net in nets.items()}
 on_sheet = {word: x @ frame.T / frame[0].square().sum() for word, x in clouds.items()}
 items = [("the data", PLANE.sample(n, Generator().manual_seed(0))), ('asked for "x0"', on_sheet["x0"])]
 show(
@@ -468,11 +468,11 @@ say(
 #
 # ## Exercises
 #
-# **1 · Solve it** (difficulty 1 of 3, 10 minutes). From memory: `a`, `b`, `alpha`, `sigma` are numbers, `x_t` and `y` are `(B, D)`. Return `x0_hat`.
+# **1 · Two answers, no point** (difficulty 1 of 3, 10 minutes). Two networks looked at the same point, which you do not see. One was asked in the row `(a, b)` and says `y`, the other in the row `(c, d)` and says `z`; `y` and `z` are `(B, D)`, the rest are numbers. What was `x0`, if both are right?
 
 
 # %% tags=["core"]
-def my_x0_hat(a, b, alpha, sigma, x_t, y):
+def my_x0_hat(a, b, c, d, y, z):
     raise NotImplementedError
 
 

@@ -20,47 +20,48 @@ def _row(generator: Generator, *shape: int) -> Inputs:
 
 
 def _solve_inputs(generator: Generator) -> Inputs:
-    return (*_row(generator), *levels(generator), normal(generator, 6, 3), normal(generator, 6, 3))
+    alpha, sigma = levels(generator)
+    return (*_row(generator), alpha, sigma, normal(generator, 6, 3), normal(generator, 6, 3))
 
 
-def _x0_hat(a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor, x_t: Tensor, y: Tensor) -> Tensor:
-    return torch.linalg.solve(
-        torch.stack([torch.stack([alpha, sigma]), torch.stack([a, b])]), torch.stack([x_t.flatten(), y.flatten()])
-    )[0].reshape(x_t.shape)
+def _from_two(a: Tensor, b: Tensor, c: Tensor, d: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    return torch.linalg.solve(torch.stack([torch.stack([a, b]), torch.stack([c, d])]), torch.stack([y, z]).flatten(1))[
+        0
+    ].reshape(y.shape)
 
 
 SOLVE = exercise(
     "targets.solve",
-    "Solve it",
+    "Two answers, no point",
     1,
     10,
     inputs=_solve_inputs,
-    reference=_x0_hat,
+    reference=_from_two,
     wrong={
         "turned": (
-            lambda a, b, al, s, x, y: (s * y - b * x) / (al * b - s * a),
-            "The sign is turned: this is minus `x0_hat`. Compare the order in numerator and determinant.",
+            lambda a, b, c, d, y, z: (b * z - d * y) / (a * d - b * c),
+            "The sign is turned: this is minus `x0`. Compare the order in numerator and determinant.",
         ),
         "the noise": (
-            lambda a, b, al, s, x, y: (al * y - a * x) / (al * b - s * a),
-            "This is `eps_hat`, the other unknown. To be rid of `eps`, multiply `x_t` by b and y by sigma.",
-        ),
-        "only eps": (
-            lambda a, b, al, s, x, y: (x - s * y) / al,
-            "This is right for the row `eps` only, where `a = 0` and `b = 1`. Let a and b come in.",
+            lambda a, b, c, d, y, z: (a * z - c * y) / (a * d - b * c),
+            "This is `eps`, the other unknown. To be rid of `eps`, multiply y by d and z by b.",
         ),
         "plus": (
-            lambda a, b, al, s, x, y: (b * x - s * y) / (al * b + s * a),
-            "The determinant of two equations is a difference of products: `alpha * b - sigma * a`.",
+            lambda a, b, c, d, y, z: (d * y - b * z) / (a * d + b * c),
+            "The determinant of two equations is a difference of products: `a * d - b * c`.",
+        ),
+        "not divided": (
+            lambda a, b, c, d, y, z: d * y - b * z,
+            "The noise is gone. What stands in front of `x0` in this?",
         ),
     },
     hints=(
-        "Two equations: `x_t = alpha x0 + sigma eps` and `y = a x0 + b eps`. Multiply each so that eps cancels.",
-        "`b * x_t - sigma * y` holds no eps any more. What stands in front of x0 in it?",
+        "Two equations: `y = a x0 + b eps` and `z = c x0 + d eps`. Multiply each so that eps cancels.",
+        "`d * y - b * z` holds no eps any more. What stands in front of x0 in it?",
     ),
     solution="""
-def x0_hat(a, b, alpha, sigma, x_t, y):
-    return (b * x_t - sigma * y) / (alpha * b - sigma * a)
+def x0_hat(a, b, c, d, y, z):
+    return (d * y - b * z) / (a * d - b * c)
 """,
 )
 
