@@ -1,5 +1,7 @@
-"""The command line: `minidiff doctor | recipes | train | sample | evaluate`. Errors are one line; Ctrl-C loses
-nothing."""
+"""The command line: `minidiff doctor | recipes | train | sample | evaluate`.
+
+Errors are one line; Ctrl-C loses nothing.
+"""
 
 import argparse
 import sys

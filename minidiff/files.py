@@ -66,8 +66,7 @@ def checksums() -> dict[str, str]:
 
 
 def verify(path: Path) -> Path:
-    """Return `path` if it is listed in `data/SHA256SUMS` and its bytes match; else raise ValueError or
-    FileNotFoundError."""
+    """Return `path` if `data/SHA256SUMS` lists it and its bytes match; else ValueError or FileNotFoundError."""
     path = Path(path)
     remedy = "restore it with 'git checkout -- data', or rebuild it with the script in data/build/"
     if not path.is_file():

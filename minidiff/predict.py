@@ -1,8 +1,7 @@
 """What a network is asked, and how its answer becomes `x0_hat`.
 
-A prediction is a row `(a, b)`: the network outputs `y = a x0 + b eps`. Together with `x_t = alpha x0 + sigma eps`
-these are two equations for two unknowns. With `det = alpha b - sigma a`, one solve replaces every "predict this from
-that":
+A prediction is a row `(a, b)`: the network outputs `y = a x0 + b eps`. With `x_t = alpha x0 + sigma eps` these are
+two equations for two unknowns. One solve, with `det = alpha b - sigma a`, replaces every "predict this from that":
 
     x0_hat = (b x_t - sigma y) / det          eps_hat = (alpha y - a x_t) / det
 

@@ -4,8 +4,8 @@ A step goes from level t to the next level s. All four split the noisy `x_t` int
 `x0_hat`, and what is left, `eps_hat = (x_t - alpha x0_hat) / sigma`, and recombine the two at s:
 
     ddim      x_s = alpha_s x0_hat + sqrt(sigma_s^2 - eta^2 tau) eps_hat + eta sqrt(tau) z,
-              tau = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2): eta=1 is DDPM's ancestral step, eta=0
-              adds no noise
+              tau = sigma_s^2 (1 - (alpha_t sigma_s / (alpha_s sigma_t))^2):
+              eta=1 is DDPM's ancestral step, eta=0 adds no noise
     euler     x_s = x_t + (s - t) u,  the velocity u = alpha' x0_hat + sigma' eps_hat of the probability-flow ODE
     heun      the same, with the mean of the velocities at both ends (the last step, to sigma=0, is Euler's)
     dpmpp_2m  ddim in which x0_hat is extrapolated from the last two denoiser calls, in log-SNR

@@ -25,6 +25,5 @@ def scale() -> str:
 
 
 def pick(*, smoke: T, laptop: T, gpu: T | None = None) -> T:
-    """The value for the current scale; `gpu` falls back to `laptop`. Example: `steps = pick(smoke=5,
-    laptop=2000)`."""
+    """The value for the current scale; `gpu` falls back to `laptop`. Example: `pick(smoke=5, laptop=2000)`."""
     return {"smoke": smoke, "laptop": laptop, "gpu": laptop if gpu is None else gpu}[scale()]

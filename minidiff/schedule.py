@@ -6,8 +6,7 @@ eps_k, has a closed form. Gaussians add in variance, so after k steps
     alpha^2 = (1-beta_1) ... (1-beta_k)  ("alpha-bar"),     sigma^2 = 1 - alpha^2,
 
 and a thousand steps are one jump. A schedule is nothing but the pair alpha(t), sigma(t). What a network needs to know
-of it is a single number, `ell = log sigma - log alpha` (minus half the log signal-to-noise ratio), the same for all
-schedules.
+of it is one number, `ell = log sigma - log alpha`, minus half the log signal-to-noise ratio, on every schedule alike.
 
     schedule   alpha(t)                    sigma(t)         source
     Betas      DDPM's table at t = k/1000  sqrt(1-alpha^2)  Ho et al. 2020, arXiv 2006.11239

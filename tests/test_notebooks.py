@@ -60,8 +60,7 @@ def test_badges_exercises_and_seconds_agree_with_the_metadata(path):
 
 
 def test_notebooks_run_under_nbval_two_at_a_time(tmp_path):
-    """Every cell of every notebook runs, at smoke scale, in under 25 s a notebook on a machine with nothing else to
-    do."""
+    """Every cell of every notebook runs at smoke scale; on an idle machine in under 25 s a notebook."""
 
     def run(path: Path) -> subprocess.CompletedProcess:
         env = os.environ | {"MINIDIFF_SCALE": "smoke", "MINIDIFF_PROGRESS": str(tmp_path / path.stem)}

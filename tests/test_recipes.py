@@ -1,5 +1,4 @@
-"""Recipes and the command line: every row trains, loads, samples and is measured; what ships keeps its budget and
-its word."""
+"""Recipes and the command line: every row trains, loads, samples and is measured, and what ships keeps its word."""
 
 import json
 

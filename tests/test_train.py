@@ -35,8 +35,7 @@ for state in start(sys.argv[1], steps=int(sys.argv[2]), save_every=3):
 
 
 def start(folder: Path | str | None, steps: int = 60, save_every: int = 500, seed: int = 0, **options):
-    """A short run whose network also draws from torch's global random state (dropout), which a resume must
-    restore."""
+    """A short run whose network also draws from torch's global random state (dropout): a resume must restore it."""
     torch.manual_seed(0)
     model = Denoiser(MLP(1, width=16, depth=1), Linear(), "v")
     model.net.blocks.append(nn.Dropout(0.1))

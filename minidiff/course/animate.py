@@ -1,8 +1,7 @@
 """Moving pictures: a filmstrip that everyone sees, then a clip that starts paused.
 
-A clip is H.264 in mp4 (PyAV), held in the page. Some readers strip video (GitHub), and a still tells most of
-the story, so a filmstrip of a few frames always comes first, as an ordinary picture with the same
-description.
+A clip is H.264 in mp4 (PyAV), held in the page. Some readers strip video (GitHub), and a still tells most of the
+story, so a filmstrip of a few frames comes first, an ordinary picture with the same description.
 """
 
 import base64

@@ -67,8 +67,7 @@ def sources(house: Path) -> dict[str, NotebookNode]:
 def execute(nb: NotebookNode, name: str, folder: Path, scale: str, timeout: float = 1800) -> None:
     """Run all cells in `folder` with this Python, in place, and note what was measured in the metadata.
 
-    RuntimeError naming notebook, cell and message where a cell fails, the kernel dies, or `timeout` seconds
-    pass.
+    RuntimeError naming notebook, cell and message where a cell fails, the kernel dies, or `timeout` seconds pass.
     """
     with tempfile.TemporaryDirectory() as scratch:
         env = os.environ | {

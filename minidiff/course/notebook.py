@@ -72,8 +72,7 @@ def start(needs: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print a sentence with measured numbers as Markdown. Example: `say(f"**{share:.0%}** of samples, n =
-    {n:,}")`."""
+    """Print a sentence with measured numbers as Markdown. Example: `say(f"**{share:.0%}** of {n:,} samples")`."""
     page.emit({"text/markdown": text, "text/plain": text})
 
 

@@ -127,8 +127,7 @@ class FiniteSet:
         return self.points[torch.randint(len(self.points), (n,), generator=generator)]
 
     def posterior_weights(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
-        """How likely each point is to be the x0 behind each x_t, (B,N). Where sigma is 0: the nearest point, weight
-        1."""
+        """How likely each point is to be the x0 behind each x_t, (B,N). Where sigma is 0: 1 for the nearest point."""
         x, pool = x_t.flatten(1), self.points.to(x_t).flatten(1)  # (B, D), (N, D)
         alpha, sigma = _column(alpha, x), _column(sigma, x)
         distance2 = torch.cdist(x, alpha * pool) ** 2 if alpha.numel() == 1 else None
@@ -144,23 +143,26 @@ class FiniteSet:
 
 
 def grid25(spacing: float = 1.0, std: float = 0.05) -> Mixture:
-    """25 narrow Gaussians on a 5x5 grid: the classic test of whether a sampler finds every mode. Example:
-    `grid25().means` is (25, 2)."""
+    """25 narrow Gaussians on a 5x5 grid: the classic test of whether a sampler finds every mode.
+
+    One of them is at the origin. Example: `grid25().means` is (25, 2).
+    """
     ticks = spacing * torch.arange(-2.0, 3.0)
     return Mixture(torch.cartesian_prod(ticks, ticks), std)
 
 
 def two_peaks(std: float = 0.2) -> Mixture:
-    """A 1-D source with a big and a small peak, at -1 (weight 0.7) and +1 (weight 0.3). Example:
-    `two_peaks().sample(5)` is (5, 1)."""
+    """A 1-D source with a big and a small peak, at -1 (weight 0.7) and +1 (weight 0.3).
+
+    Example: `two_peaks().sample(5)` is (5, 1).
+    """
     return Mixture(torch.tensor([[-1.0], [1.0]]), std, torch.tensor([0.7, 0.3]))
 
 
 def swiss_roll(n: int = 1000, seed: int = 0) -> Tensor:
     """n points on a flat spiral, (n, 2), scaled into [-1, 1]; evenly spread along the arc.
 
-    Example: `FiniteSet(swiss_roll(500))`. Source: Marsland 2009; the usual 2-D test of diffusion papers since
-    Sohl-Dickstein 2015.
+    Example: `FiniteSet(swiss_roll(500))`. Source: Marsland 2009; in diffusion papers since Sohl-Dickstein 2015.
     """
     u = torch.rand(n, generator=torch.Generator().manual_seed(seed))
     angle = 1.5 * math.pi * (1 + 8 * u).sqrt()  # from 1.5 pi to 4.5 pi; the arc's length grows as the angle squared

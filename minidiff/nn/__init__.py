@@ -1,2 +1,1 @@
-"""Networks. All obey one contract, `net(x, ell, cond) -> y`: they never see a schedule, and they never import the
-maths."""
+"""Networks, under one contract: `net(x, ell, cond) -> y`. They see no schedule, and import none of the maths."""

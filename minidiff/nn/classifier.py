@@ -1,5 +1,4 @@
-"""A small image classifier. Its features are the space in which the course measures Frechet distance, precision and
-recall."""
+"""A small image classifier, in whose features the course measures Frechet distance, precision and recall."""
 
 from torch import Tensor, nn
 

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 
 
 class NoiseEmbedding(nn.Module):
-    """The noise level `ell` (B,), roughly in [-10, 10], as a vector (B, dim): sines and cosines, then two linear
-    layers.
+    """The noise level `ell` (B,), roughly in [-10, 10], as a vector (B, dim): waves, then two linear layers.
 
-    Periods run from about 0.5 to 64, so that neighbouring levels look alike and distant ones do not.
-    Example: `NoiseEmbedding(64)(torch.zeros(8))` is (8, 64). Source: after Vaswani et al. 2017, arXiv 1706.03762,
-    section 3.5.
+    Sines and cosines of periods from about 0.5 to 64 make neighbouring levels look alike and distant ones not.
+    Source: after Vaswani et al. 2017, arXiv 1706.03762, section 3.5.
+    Example: `NoiseEmbedding(64)(torch.zeros(8))` is (8, 64).
     """
 
     def __init__(self, dim: int, waves: int = 16):

@@ -10,8 +10,8 @@ class MLP(nn.Module):
     """A residual multilayer perceptron: `net(x (B,D), ell (B,), cond) -> y (B,D)`.
 
     dim: D. width, depth: of the hidden layers. classes: 0, or the number of class labels (label `classes` and None
-    mean none).
-    levels: False drops the noise level, the control of chapter 03. ValueError when x is not (B, dim).
+    mean none). levels: False drops the noise level, the control of chapter 03. ValueError when x is not (B, dim), or
+    for a cond without classes.
     Example: `MLP(dim=2)(torch.randn(8, 2), torch.zeros(8))` is (8, 2).
     """
 

@@ -14,9 +14,9 @@ from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 
 
 class ResBlock(nn.Module):
-    """norm, conv, (scale and shift from the context), norm, conv, plus the input. x: (B,C,H,W), context: (B,E) ->
-    (B,out,H,W).
+    """norm, conv, norm, (scale and shift from the context), conv, plus the input.
 
+    x: (B,C,H,W), context: (B,E) -> (B,out,H,W).
     Example: `ResBlock(32, 64, 128)(torch.randn(2, 32, 8, 8), torch.randn(2, 128))` is (2, 64, 8, 8).
     """
 

@@ -1,5 +1,4 @@
-"""Where batches come from. A batch is a function of the step number alone, so a resumed run sees exactly the same
-data."""
+"""Where batches come from. A batch is a function of the step alone, so a resumed run sees exactly the same data."""
 
 from collections.abc import Callable, Sequence
 
@@ -38,6 +37,8 @@ def shuffled(tensors: Sequence[Tensor], batch_size: int, seed: int = 0) -> Calla
 
 
 def fresh(sample: Callable[[int, Generator], Tensor], batch_size: int, seed: int = 0) -> Callable[[int], Batch]:
-    """Batches of an endless source, never the same twice. Example: `fit(denoise, fresh(grid25().sample, 256),
-    steps=1000)`."""
+    """Batches of an endless source, never the same twice.
+
+    Example: `fit(denoise, fresh(grid25().sample, 256), steps=1000)`.
+    """
     return lambda step: (sample(batch_size, step_generator(seed + 1, step)),)

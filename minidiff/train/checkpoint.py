@@ -1,9 +1,7 @@
-"""Weights on disk: safetensors with a JSON header that says where they come from, and a hash that says they are
-whole.
+"""Weights on disk: safetensors, with a JSON header that says where they come from and a hash that says they are whole.
 
-A file has one metadata entry, `minidiff`, holding the header; `sha256` in it covers names, types, shapes and bytes
-of all tensors.
-Files are written to a neighbour and moved into place, so a crash never leaves half a file. A pickle is never opened.
+A file has one metadata entry, `minidiff`, holding the header; `sha256` in it covers names, types, shapes and bytes of
+all tensors. Files are written to a neighbour and moved into place: a crash leaves no half file. No pickle is opened.
 """
 
 import hashlib
@@ -26,8 +24,7 @@ class CheckpointError(ValueError):
 
 
 def tensor_hash(tensors: dict[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes, in the order of names. Example: `tensor_hash({"w":
-    torch.ones(2)})`."""
+    """sha256 over names, dtypes, shapes and bytes, in the order of names. Example: `tensor_hash({"w": w})`."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu().contiguous()
@@ -37,8 +34,10 @@ def tensor_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def write(path: Path, tensors: dict[str, Tensor], header: Header) -> None:
-    """Write tensors and header atomically; `sha256` is added to the header. Example: `write(p, net.state_dict(),
-    {"recipe": "x"})`."""
+    """Write tensors and header atomically; `sha256` is added to the header.
+
+    Example: `write(path, net.state_dict(), {"recipe": "x"})`.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({**header, "sha256": tensor_hash(tensors)}, indent=1)
     atomic_write(Path(path), save(tensors, metadata={"minidiff": text}))
@@ -87,8 +86,7 @@ def verify(path: Path) -> Header:
 
 
 def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Copy tensors into the network, in its own dtype; CheckpointError naming missing, unexpected and misshapen
-    weights."""
+    """Copy tensors into the network, in its own dtype; CheckpointError naming what is missing, odd or misshapen."""
     own = net.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     odd = [

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 class EMA:
     """Keeps float32 averages of a network's parameters, and copies of its buffers.
 
-    Example: `ema = EMA(net, 0.999); ema.update(net, k)` after step k = 0, 1, ...; then `with ema.applied(net):
-    sample(...)`.
-    ValueError for a decay outside [0, 1).
+    ValueError for a decay outside [0, 1). Example: `ema = EMA(net, 0.999)`, then `ema.update(net, k)` after each step
+    k = 0, 1, ..., and at the end `with ema.applied(net): sample(...)`.
     """
 
     def __init__(self, net: nn.Module, decay: float = 0.999):

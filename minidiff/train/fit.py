@@ -29,8 +29,10 @@ Loss = Callable[[Any, Batch, Generator], tuple[Tensor, Tensor]]
 
 @dataclass
 class State:
-    """What `fit` yields. Losses are means since the last yield; `levels[i]` is the loss for t in [i/5, (i+1)/5), NaN
-    if unseen."""
+    """What `fit` yields. Losses are means since the last yield.
+
+    `levels[i]` is the loss for t in [i/5, (i+1)/5), NaN where no such t was drawn.
+    """
 
     step: int
     loss: float

@@ -1,5 +1,4 @@
-"""What makes a run survive: its state in one atomic file, a log that never runs ahead of it, and a Ctrl-C that waits
-for a whole step."""
+"""What makes a run survive: one atomic file, a log that never runs ahead of it, a Ctrl-C that waits for the step."""
 
 import json
 import signal
@@ -19,8 +18,7 @@ from minidiff.train.ema import EMA
 
 
 def save_state(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA, header: dict[str, Any]) -> None:
-    """Write everything a run is: float32 weights, both moments of AdamW, the average, torch's random state; the rest
-    is `header`."""
+    """Write everything a run is: float32 weights, AdamW's moments, the average, torch's random state, and `header`."""
     tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in ema.weights.items()}
     for index, slots in optimizer.state_dict()["state"].items():
@@ -32,8 +30,7 @@ def save_state(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema
 def restore_state(
     path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA, settings: dict[str, Any]
 ) -> tuple[int, int]:
-    """Load a saved state in place and return (step, samples). CheckpointError when it is damaged or of another
-    run."""
+    """Load a saved state in place; (step, samples). CheckpointError when it is damaged or of another run."""
     tensors, header = checkpoint.read(path)
     other = [f"{key} {header.get(key)!r}, now {value!r}" for key, value in settings.items() if header.get(key) != value]
     if header.get("kind") != "training state" or other:
@@ -54,8 +51,7 @@ def restore_state(
 
 
 def open_log(folder: Path, start: int) -> TextIO:
-    """The JSON-lines log, open for appending, without the lines that an interrupted run wrote after its last saved
-    step."""
+    """The JSON-lines log, open for appending, without what an interrupted run wrote after its last saved step."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "log.jsonl"
     kept = []

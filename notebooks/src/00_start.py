@@ -60,7 +60,7 @@ images = film[-1][1]
 show(
     image_grid(images, columns=10),
     alt="A grid of small grey pictures of clothes, shoes and bags, drawn by the network. None of them is a photograph.",
-    mark=f"live: n = {len(images)}, {steps} steps, seed 0; weights recorded, see `minidiff recipes`",
+    mark=f"live: n = {len(images)}, {steps} steps, seed 0; shipped weights (schedule `Linear`, row `flow`), see `minidiff recipes`",
 )
 
 # %% [markdown]

@@ -285,14 +285,16 @@ predict(
     ["fewer than 10%", "about a third", "about 90%"],
 )
 
-# %% tags=["core", "stage"]
+# %% tags=["core"]
 counts = (1, 2, 5, 10, 20, 50)
 clouds = {steps: sample(steps, seed=0) for steps in counts}
 reports = {steps: mode_report(x, source.means, 0.05) for steps, x in clouds.items()}
+
+# %% tags=["core", "stage"]
 items = [(f"{k} step{'s' * (k > 1)}: {r.covered}/25 modes, {r.share:.0%} in", clouds[k]) for k, r in reports.items()]
 show(
     panels(items, kinds="model", limit=3.0, columns=3),
-    alt="Six clouds. One step: a single dot in the centre. Two and five steps: a square blob without modes. Ten steps: 25 blurred spots. Twenty: clear spots. Fifty: 25 sharp dots.",
+    alt="Six clouds. One step: a single dot in the centre. Two steps: a round blob. Five: a square one, without modes. Ten steps: 25 blurred spots. Twenty: clear spots. Fifty: 25 sharp dots.",
     mark=f"live: n = {n:,}, seed 0",
 )
 
@@ -476,7 +478,7 @@ reveal(
 #
 # > `x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)` … "Add small random noise (for diversity)"
 #
-# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is `step_back` without its random part, since that is only "for diversity".
+# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is `step_back` without its random part, since that is only "for diversity". A fifth, DDIM (*denoising diffusion implicit models*, Song and others, 2020), is for afterwards.
 
 # %% tags=["core", "stage"]
 predict(
@@ -578,7 +580,7 @@ say(
 #
 # And the third row? The noise is not decoration. At each level, the points must be spread as the noisy data is spread at that level. The right mean pulls them together a little at every step, and the fresh noise pushes them apart by exactly as much. Leave it out and a thousand small contractions multiply to one point.
 #
-# The last row prevents the wrong conclusion. DDIM (*denoising diffusion implicit models*, Song and others, 2020) uses no fresh noise either and covers everything. It keeps *all* of the old noise, `sigma_s eps_hat`, instead of a part of it. A sampler without randomness is possible, it just needs other coefficients: in the code `ddim(eta=0)`, the default.
+# The last row prevents the wrong conclusion. DDIM uses no fresh noise either and covers everything. It keeps *all* of the old noise, `sigma_s eps_hat`, instead of a part of it. A sampler without randomness is possible, it just needs other coefficients: in the code `ddim(eta=0)`, the default.
 #
 # How much fresh noise, exactly? The DDPM paper offers two sizes, our `tau` and the larger `β` of the forward step. `tau` is right for data that is known, `β` for data of variance 1, and the truth lies between (exercise 4 has both as ends of one formula). With a thousand steps it hardly matters:
 

@@ -226,7 +226,7 @@ right.plot(ts, squared.sqrt(), color=COLOURS["model"], marker="^")
 right.set(xlabel="t", ylabel="distance in eps_hat (rms)", ylim=(0, None))
 show(
     fig,
-    alt="Left: the network's loss by level lies on the dashed floor, which starts near 1 at t = 0, falls, has a second hump in the middle and ends at 0. Right: the distance to the exact answer is largest at small t.",
+    alt="Left: the network's loss by level lies on the dashed floor, which starts near 1 at t = 0, falls, has a second, lower hump near t = 0.2 and ends at 0. Right: the distance to the exact answer is largest at small t.",
     mark=f"live: n = {cards:,} for each level, seed 7",
 )
 
@@ -265,7 +265,7 @@ say(
 # %% [markdown]
 # ## The mean is not a sample
 #
-# Is "mean" really the word? Stand at `x_t = 0`, `t = 0.2`, exactly between the peaks. Below is everything that was ever behind such a point, collected from plain samples. Then change one word in the loss: absolute error instead of squared error, same network, same steps.
+# Is "mean" really the word? Stand at `x_t = 0`, exactly between the peaks, at `t = 0.2`. Below is everything that was ever behind such a point, collected from plain samples. Then change one word in the loss: absolute error instead of squared error, same network, same steps.
 
 
 # %% tags=["core"]
@@ -301,7 +301,7 @@ ax.set(xlabel="x0 behind x_t = 0", yticks=[], ylim=(0, 1.25 * max(counts)))
 show(
     fig,
     alt="Histogram of the x0 behind x_t = 0: a tall hill near -1 and a lower one near +1. The network with squared error answers at -0.4, where there are none; the one with absolute error answers inside the tall hill.",
-    mark=f"live: {len(behind):,} of {len(x0):,} samples fell within 0.02 of x_t = 0, seed 8",
+    mark=f"live: t = 0.2 of DDPM's table (ell = {ell(schedule, t):.2f}); {len(behind):,} of {len(x0):,} samples fell within 0.02 of x_t = 0, seed 8",
 )
 say(
     f"Mean of those {len(behind):,}: **{behind.mean():.2f}**, median: **{behind.median():.2f}**, exact mean: {exact(here, t).item():.2f}."
@@ -558,7 +558,7 @@ show(
         columns=8,
         rows=["original", *(f"t = {t}" for t in stops)],
     ),
-    alt="Eight test images and what returns from four levels. From 0.3 the same items, slightly smoothed; from 0.6 the same kind with other details; from 0.8 similar outlines; from 1.0 unrelated items.",
+    alt="Eight test images and what returns from four levels. From 0.3 the same items, slightly smoothed; from 0.6 the same kind with other details; from 0.8 half of them are another kind; from 1.0 all are unrelated items.",
     mark="live: seeds 10 to 13, shipped weights",
 )
 
