@@ -1,6 +1,7 @@
 """Recipes and the command line: every row trains, loads, samples and is measured, and what ships keeps its word."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from minidiff.recipes.draw import generate, labels_of
 from minidiff.schedule import Linear
 from minidiff.train import checkpoint
 from minidiff.train.checkpoint import CheckpointError
+from minidiff.train.fit import denoising_loss
 
 HEADER = {
     "recipe",
@@ -170,8 +172,52 @@ def test_a_diverged_run_fails_as_often_as_it_is_tried(tmp_path, monkeypatch, cap
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_row_brings_all_that_is_asked_of_it():
-    """A model of a new kind needs a row, and nothing else: the verbs ask it for its functions."""
+def test_a_new_row_is_all_that_a_new_model_needs(capsys, tmp_path, monkeypatch):
+    """Two labelled peaks, a kind of model that no other row has: trained, measured and drawn by the same verbs."""
+
+    def peaks(n, generator):
+        label = torch.randint(2, (n,), generator=generator)
+        return 2.0 * label[:, None] - 1 + 0.1 * torch.randn(n, 2, generator=generator), label
+
+    def draw(denoise, n, steps, seed, label, w):
+        labels = labels_of(denoise, ("left", "right"), n, label, w)
+        return generate(denoise, n, (2,), steps, seed, labels=labels, w=w)
+
+    def measure(denoise, n, folder):
+        x = draw(denoise, n or 200, 10, 0, "right", 1.0)
+        return {"right of 0": share(x[:, 0] > 0)}
+
+    row = recipes.Recipe(
+        name="two-labels",
+        about="a test",
+        net=lambda at: MLP(2, width=32, depth=1, classes=2),
+        model=lambda net: Denoiser(net, Linear(), "flow"),
+        batches=lambda size, seed: lambda step: peaks(size, torch.Generator().manual_seed(step)),
+        loss=partial(denoising_loss, drop=0.1),
+        measure=measure,
+        draw=draw,
+        steps=(150, 300, 300),
+        metric="right of 0",
+        target=0.9,
+        better="higher",
+        n=200,
+        budget=1_000_000,
+    )
+    monkeypatch.setitem(recipes.RECIPES, row.name, row)
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    status, _, err = run(capsys, "train", "two-labels", "--scale", "smoke", "--set", "lr=0.01")
+    assert status == 0, err
+    path = str(tmp_path / "runs" / "two-labels-smoke" / "two-labels.safetensors")
+    status, out, _ = run(capsys, "evaluate", "two-labels", "--checkpoint", path, "-n", "300")
+    assert status == 0 and "n 300" in out and float(out.split("right of 0: ")[1].split()[0]) > 0.9
+    picture = ["-n", "5", "--steps", "3", "--checkpoint", path, "-o", str(tmp_path / "x.png")]
+    assert run(capsys, "sample", "two-labels", "--label", "left", "-w", "2", *picture)[0] == 0
+    for words, message in ((["--label", "up"], "there are left, right"), (["-w", "-1"], "guidance weight w=-1.0")):
+        status, _, err = run(capsys, "sample", "two-labels", *words, *picture)
+        assert status == 1 and message in err
+
+
+def test_the_verbs_ask_no_row_what_it_is():
     for module in ("recipes/run.py", "cli.py"):
         text = (root() / "minidiff" / module).read_text()
         assert not any(word in text for word in (".kind", "grid25", "isinstance(model"))
@@ -271,3 +317,22 @@ def test_a_checkpoint_of_another_scale_says_so(trained):
     checkpoint.write(other, tensors, header | {"scale": "laptop"})
     with pytest.raises(CheckpointError, match="does not fit this network"):
         runs.load("toy-mlp", other)
+
+
+@pytest.mark.parametrize("threads, layout", [(1, torch.contiguous_format), (2, torch.channels_last)])
+def test_memory_is_laid_out_for_the_threads_at_hand(monkeypatch, threads, layout):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    weight = runs.settle(torch.nn.Conv2d(8, 8, 3), "cpu").weight
+    assert weight.is_contiguous(memory_format=layout)
+
+
+def test_training_uses_all_cores_unless_told_otherwise(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(runs.os, "cpu_count", lambda: 6)
+    list(runs.train("toy-mlp", "smoke", {"steps": "1"}))
+    assert asked == []  # the tests run with OMP_NUM_THREADS=1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    list(runs.train("toy-mlp", "smoke", {"steps": "1"}))
+    assert asked == [6]
