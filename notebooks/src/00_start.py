@@ -35,7 +35,7 @@
 #
 # `compute 1 min` · `you 0.75 h` · `memory 1 GB` · no GPU, no network
 #
-# Press Shift+Enter twice, and look.
+# Press Shift+Enter four times, and look.
 
 # %%
 import torch
@@ -101,7 +101,7 @@ slideshow(
 # | `ell` | `log sigma − log alpha`: how noisy, as one number. What a network is told |
 # | `B C F H W` | batch, channel, frame, height, width. Images `(B, C, H, W)` in [−1, 1] |
 #
-# Other texts turn time round, call the data `x_1` or `z`, or number the levels from 0 to 1,000. Here it is always as in this table. More symbols are added when they are needed.
+# Other texts turn time round, call the data `x_1` or `z`, or number the levels from 0 to 1,000. Here `t` is always as in this table; where an older text says "step 700 of 1,000", that is t = 0.7 of its schedule. More symbols are added when they are needed.
 #
 # The whole forward process fits in one picture. Drag `t`: *at which level would you no longer bet on what it is?*
 
@@ -124,7 +124,7 @@ play(
 #
 # Under every picture stands a small line that says where its numbers come from. *Live* means that your machine has just computed it, from so many samples and these seeds; change the seed, run the cell again, and see what stays. *Recorded* means that it took longer than a notebook should, so a longer run wrote it down, with its device, date and seeds. *Exact* means that there is no luck in it.
 #
-# The colours keep their meaning through all chapters: blue is data, orange is what a model says, black and dashed is the exact answer, dark violet is a control that ought to fail, green is something to beat.
+# The colours keep their meaning through all chapters: blue is data, lilac is noise and what is drowned in it, orange is what a model or a method under study says, black and dashed is the exact answer, dark violet is a control that ought to fail, green is something to beat.
 #
 # And a rule of thumb for reading any share: measured on n samples, it is uncertain by about 1/√n. That is ten points at a hundred samples and one point at ten thousand.
 #
@@ -165,7 +165,7 @@ def unmix(x_t, eps, alpha, sigma):
 check("start.unmix", unmix)
 
 # %% [markdown]
-# That line is worth a thought. *If you know the noise, you know the data*, and the other way round. So a network may be asked for either one. Nobody tells it the noise, of course; it has to guess, and everything that follows is about living with guesses.
+# That line is worth a thought. *If you know the noise, you know the data*, and the other way round, as long as there is some of both. So a network may be asked for either one. Nobody tells it the noise, of course; it has to guess, and everything that follows is about living with guesses.
 #
 # ## The course in ten lines
 #
@@ -173,9 +173,9 @@ check("start.unmix", unmix)
 #
 # | word | what it is | where you build it |
 # |---|---|---|
-# | `MLP` | a small network | used only |
+# | `MLP` | a small network | used only; larger ones from 05 on |
 # | `Linear()` | how much signal and noise at each `t` | 01 |
-# | `prior`, `heun`, `last` | pure noise; the walk from it to data, in small steps; its end | 02, 06 |
+# | `prior`, `heun`, `uniform_grid`, `last` | pure noise; a walk from it to data (`dpmpp_2m`, above, is another); the levels where it stops on its way; its end | 02, 06 |
 # | `Denoiser`, `fit`, `fresh` | the network as a guesser (`sd` is the data's standard deviation); its training; an endless supply of data | 03 |
 # | `"v"` | what exactly the network is asked | 04 |
 # | `ema` | a running average of the network's weights, better than the last ones | 05 |
@@ -265,7 +265,11 @@ reveal(
 reveal("start.gradient", "(m − x)/s²", f"It points from x to the centre. {MML}, sections 5.2 and 6.5.")
 reveal("start.shape", "(8, 3, 28, 28)", f"Broadcasting. It is behind most silent errors in this field: {TORCH}.")
 reveal("start.autograd", "w.grad", f"{TORCH}.")
-reveal("start.softmax", "not at all", f"Only differences count. {MML}, section 8.2, or five minutes with paper.")
+reveal(
+    "start.softmax",
+    "not at all",
+    "Only differences count: the common factor e⁵ stands above and below the line. Five minutes with paper.",
+)
 
 # %% [markdown]
 # Six or more right: go on. Fewer: spend an evening with the two sources, it will repay itself by chapter 02.
@@ -278,23 +282,23 @@ reveal("start.softmax", "not at all", f"Only differences count. {MML}, section 8
 CLAIMS = {
     '"1,000 small steps easier to reverse than 1 giant leap"': "to walk from noise to data, many small steps do better than one",
     'After 1,000 steps a picture is "indistinguishable from random noise"': "nobody could tell which picture it was",
-    'A step back is "x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)"': "this line, run a thousand times, gives pictures",
+    'A step back is "x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)"': "this line, run a thousand times from noise, arrives at pictures",
     'The small random noise in each step back is there "for diversity"': "without it, pictures are right but more alike",
-    '"Deterministic denoising" is an invention of 2025': "a walk back that draws no random numbers on its way",
-    'Guidance gives "stronger adherence to text prompts"': "guidance: a dial that pushes the picture towards the words",
-    'Latent diffusion is "10-100x faster, same quality"': "latent: working on a compressed picture instead of pixels",
-    'GANs are "prone to mode collapse"; diffusion is not': "GAN: the rival method; collapse: it makes only a few kinds of things",
+    '"Deterministic denoising" is an invention of 2025': "a way back that draws no random numbers was new in 2025",
+    'Guidance gives "stronger adherence to text prompts"': "with the dial called guidance turned up, pictures fit their words better",
+    'Latent diffusion is "10-100x faster, same quality"': "working on compressed pictures (latents) saves that much and costs nothing",
+    'GANs are "prone to mode collapse"; diffusion is not': "the rival method, GAN, tends to make only a few kinds of things; diffusion makes all",
     'Diffusion is diverse because of "inherent randomness in sampling process"': "its variety comes from the random numbers it draws",
-    "Videos made frame by frame, each on its own, flicker": "frame: one picture of a video",
+    "Videos made frame by frame, each on its own, flicker": "a video of separately made pictures is restless",
 }
 
 # %% tags=["core", "stage"]
 CLAIMS |= {
-    'Twenty seconds of 1080p in patches of 16 x 16 x 4 are "~1 million patches"': "patch: a small block of pixels and frames",
-    '"~8x spatially, ~8x temporally = 64x total compression"': "8 times fewer along each side, and along time",
-    'In a diffusion transformer, the "transformer determines high-level layout, diffusion model fills in realistic details"': "a transformer is the network in newer models; the claim divides the labour",
+    'Twenty seconds of 1080p in patches of 16 x 16 x 4 are "~1 million patches"': "cut into small blocks (patches), such a clip has about a million",
+    '"~8x spatially, ~8x temporally = 64x total compression"': "8 times fewer numbers along each side, and along time, make 64 times fewer",
+    'In a diffusion transformer, the "transformer determines high-level layout, diffusion model fills in realistic details"': "of the two, the network (a transformer) places things and the noise process paints them",
     '"One patch = small object part (eye, leaf, wheel)"': "the blocks that the network works on are parts of things",
-    'Longer captions: "more detail = better generation quality"': "caption: the sentence that goes with a training picture",
+    'Longer captions: "more detail = better generation quality"': "training on longer descriptions (captions) makes better pictures",
     'A memory of the scene gives "perfect consistency"': "a character that leaves and returns looks the same",
     "From watching, video models learn gravity": "things fall rightly in videos unlike those it was trained on",
     'Physics fails because the "model averages patterns"': "wrong motion is a mixture of motions that were seen",

@@ -34,21 +34,24 @@
 #
 # `compute 1 min` · `you 2 h` · `memory 1 GB` · everything on this page is computed live
 #
-# To build something that creates, we begin with something that destroys. It is the easy half of diffusion: four lines of code, and nothing in them is learned. (Three small networks come later on this page, as judges.) But everything that a model will ever learn, it learns from what these four lines do to its data. And they have surprises.
+# To build something that creates, we begin with something that destroys. It is the easy half of diffusion: four lines of code, and nothing in them is learned. (Small networks come later on this page, as judges.) But everything that a model will ever learn, it learns from what these four lines do to its data. And they have surprises.
 #
 # Below are ten pieces of clothing. A thousand times, each pixel is made a little weaker and gets a little noise, in amounts from the table of DDPM (*denoising diffusion probabilistic models*, Ho and others, 2020), the paper that made this famous. Play it, pick one piece, and press pause when you can no longer tell what it is.
 
 # %%
 import math
 
+import numpy as np
 import torch
 from IPython.display import Audio, display
+from PIL import Image, ImageDraw
 from torch import Generator, nn
 
 from minidiff import VP, Betas, Cosine, Linear, expand, pick
 from minidiff.course.notebook import *
 from minidiff.data import fashion
 from minidiff.data.toy import two_peaks
+from minidiff.measure.proportion import share
 
 scale = start(needs="0.1")
 
@@ -64,17 +67,25 @@ for k, beta in enumerate(betas, 1):
     if k % 40 == 0:
         film[k] = x
 
+
 # %% tags=["core", "stage"]
+def with_words(picture, words):  # a line of text above a picture (H, W, 3)
+    page = Image.new("RGB", (picture.shape[1], picture.shape[0] + 14), "white")
+    page.paste(Image.fromarray(picture), (0, 14))
+    ImageDraw.Draw(page).text((2, 1), words, fill="black")
+    return np.asarray(page)
+
+
 animation(
-    [tile(x, 5, scale=2) for x in film.values()],
+    [with_words(tile(x, 5, scale=2), f"step {k}") for k, x in film.items()],
     labels=[f"step {k}" for k in film],
-    fps=8,
+    fps=5,
     alt="Two rows of five pieces of clothing dissolve into grey static: at step 200 they are grainy, at 400 only the large bright ones can be made out, from 600 on nothing can be seen.",
     mark="live: 10 test images of Fashion-MNIST, DDPM's 1,000 steps, seed 0",
 )
 
 # %% [markdown]
-# Remember the number where you gave up; small networks will take the same test. And keep one question in mind: *is there anything left at step 1000?*
+# Remember the number where you gave up; small networks will take a like test. And keep one question in mind: *is there anything left at step 1000?*
 #
 # ## One step
 #
@@ -84,7 +95,7 @@ animation(
 #
 # `beta` is a small number, `eps` is Gaussian noise of variance 1. Why the square roots, and why shrink at all? Because variances of independent things add. If `x` has variance 1 before the step, it has `(1−β)·1 + β = 1` after it. Data of another variance drifts towards 1 and stays there. Without the shrinking, the noise would pile up over data that never gets weaker, and no end would be in sight.
 #
-# To see more than dots of grey, take the smallest data there is: single numbers, near −1 with probability 0.7 and near +1 with probability 0.3. We noise them step by step.
+# To see more than dots of grey, take the smallest data there is: single numbers, near −1 with probability 0.7 and near +1 with probability 0.3, each peak 0.2 wide. We noise them step by step.
 
 # %% tags=["core"]
 peaks, n = two_peaks(), pick(smoke=2000, laptop=20_000)
@@ -158,7 +169,7 @@ reveal(
 )
 
 # %% [markdown]
-# That was algebra. Now distrust it. Below, thin grey bars are the numbers that *walked*, through every single step; the orange outline is numbers that *jumped*, from other data and with other noise; the dashed line is the exact density. For this data we know it: each noisy peak is a Gaussian around `alpha` times its centre, with variance `alpha²·0.2² + sigma²`.
+# That was algebra. Now distrust it. Below, the lilac shape is the numbers that *walked*, through every single step; the orange outline is numbers that *jumped*, from other data and with other noise; the dashed line is the exact density. For this data we know it: each noisy peak is a Gaussian around `alpha` times its centre, with variance `alpha²·0.2² + sigma²`.
 
 # %% tags=["core"]
 jumped = {}
@@ -281,8 +292,10 @@ def draw(schedule, t):
     left.imshow(tile(noisy / noisy.std(), 2, scale=3))
     left.set(title=f"{schedule}, t = {t:.2f}")
     left.axis("off")
-    right.set(xlabel="t", ylabel="ell", xlim=(0, 1.22), ylim=(-6, 6))
-    lines(right, line, {name: ell(s, line) for name, s in SCHEDULES.items()}, [1.0, 0.6, 0.3])
+    right.set(xlabel="t", ylabel="ell", xlim=(0, 1), ylim=(-6, 6))
+    for (name, s), style in zip(SCHEDULES.items(), ("-", "--", ":"), strict=True):
+        right.plot(line, ell(s, line), style, color=COLOURS["noise"], label=name)
+    right.legend(loc="lower right")
     here = ell(SCHEDULES[schedule], torch.tensor(t)).item()
     right.plot(t, here, "o", markersize=9, color=COLOURS["exact"])
     right.axhline(here, color=COLOURS["exact"], linewidth=0.8)
@@ -371,7 +384,7 @@ for size in SIZES:
 titles = [f"t = {t:g}" for t in some_t.tolist()]
 show(
     image_grid(torch.cat(rows), 6, titles=titles, rows=[f"{size} px" for size in SIZES], scale=3),
-    alt="Trousers at 28, 14 and 7 pixels under growing noise. At 28 pixels two legs can be followed to t = 0.7, at 14 pixels to about 0.5, at 7 pixels hardly beyond 0.3.",
+    alt="Trousers at 28, 14 and 7 pixels under growing noise. At 28 pixels two legs can be followed to about t = 0.6, at 14 pixels to about 0.5, at 7 pixels hardly beyond 0.3.",
     mark="live: flow schedule, seed 9",
 )
 
@@ -379,13 +392,13 @@ show(
 # Your eye may have answered already. A number is better, so let a small network take the test: two hidden layers, the same for each size, trained here for a few seconds on noisy pictures of all levels, and told nothing but the pixels. (What a network is and how it learns: called here, explained in chapter 03. Here it only plays the part of your eye.) The *control*: at `t = 1` there is no signal at all in this schedule, so it must be right in one case of ten.
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 def noisy_batch(x0, t, generator):
     x = add_noise(Linear(), x0, torch.randn(x0.shape, generator=generator), t)
     return x / expand(((1 - t) ** 2 / 2 + t**2).sqrt(), x0)  # about unit size at every level
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 train = [v[: pick(smoke=2000, laptop=20_000)] for v in fashion.load("train")]
 test = [v[: pick(smoke=500, laptop=5000)] for v in (images, labels)]
 
@@ -407,7 +420,7 @@ def train_eye(size, seed=0):
     return net
 
 
-# %% tags=["core"]
+# %% tags=["core", "stage"]
 levels = torch.cat([torch.arange(-3, 4.1, 0.5), torch.tensor([torch.inf])])  # values of ell
 t_test = torch.sigmoid(levels)  # t of the flow schedule; the last one is exactly 1
 
@@ -497,11 +510,11 @@ say(
 )
 
 # %% [markdown]
-# Read the right picture honestly. From 28 to 14 pixels the five networks lie on both sides of log 2. A perfect eye would never be below: it could always average first. Where one of ours falls short, it is its own fault; nobody told it to average. From 14 to 7 all five lie above. A larger picture can do *better* than its average, and how much better is the worth of its details; at the left end, with little noise, it is plain.
+# Read the right picture honestly. From 28 to 14 pixels the five networks lie on both sides of log 2. A perfect eye would never be below: it could always average first. Where one of ours is a hair below, the luck of the test images is enough to explain it. From 14 to 7 all five lie above. A larger picture can do *better* than its average, and how much better is the worth of its details; at the left end, with little noise, it is plain.
 #
 # The consequence is practical. A timetable that suits small images is *too gentle* for large ones: at 512 pixels many of its levels would show a perfectly clear picture. So schedules are shifted with the resolution, by this very logarithm (Hoogeboom and others, 2023). Exercise 4 derives the formula.
 #
-# It also corrects a picture. The founding article describes a cat photo at step 500 as "very noisy, barely recognizable outline". In which size? Here are our trousers drawn large, each pixel a block of 16×16, so 448 pixels a side, at steps 500 and 700 of DDPM's table. To the right of each: the very same picture, averaged over the blocks.
+# It also puts a question to the founding article. It describes a cat photo at step 500 as "very noisy, barely recognizable outline". In which size? Here are our trousers drawn large, each pixel a block of 16×16, so 448 pixels a side, at steps 500 and 700 of DDPM's table. To the right of each: the very same picture, averaged over the blocks.
 
 # %% tags=["core", "stage"]
 large = nn.Upsample(448)(clothes[1:2])
@@ -510,7 +523,7 @@ fig, axes = figure(columns=4, height=1.9)
 for i, k in enumerate((500, 700)):
     noisy = add_noise(Betas(), large, eps, torch.tensor(k / 1000))
     for ax, picture in zip(axes[2 * i :], (noisy, nn.AvgPool2d(16)(noisy)), strict=False):
-        ax.imshow(picture[0, 0] / picture.std() / 2, vmin=-1, vmax=1)
+        ax.imshow(picture[0, 0] / picture.std() / 2, vmin=-1, vmax=1, interpolation="antialiased")
         ax.axis("off")
     axes[2 * i].set_title(f"step {k}, 448 px")
     axes[2 * i + 1].set_title("averaged to 28 px")
@@ -555,23 +568,26 @@ predict(
 
 # %% tags=["core"]
 def told_apart(schedule, side, trials, generator):
-    right = 0
+    right = []
     for _ in range(trials):
         white = torch.rand((), generator=generator) < 0.5
         x0 = torch.full((1, 1, side, side), 1.0 if white else -1.0)
         x_1 = add_noise(schedule, x0, torch.randn(x0.shape, generator=generator), torch.tensor(1.0))
-        right += int((x_1.mean() > 0) == white)
-    return right / trials
+        right.append((x_1.mean() > 0) == white)
+    return torch.stack(right)  # (trials,) bool
 
 
 # %% tags=["core"]
 trials, sides = pick(smoke=20, laptop=250), pick(smoke=(8, 28, 64), laptop=(16, 28, 64, 128, 256, 512))
-measured = {
-    name: torch.tensor([told_apart(s, side, trials, Generator().manual_seed(side)) for side in sides])
-    for name, s in (("DDPM", Betas()), ("flow", Linear()))
+tests = {"DDPM": Betas(), "flow": Linear()}
+found = {
+    name: [share(told_apart(s, side, trials, Generator().manual_seed(side))) for side in sides]
+    for name, s in tests.items()
 }
-middle = {name: (p * trials + 2) / (trials + 4) for name, p in measured.items()}  # Agresti and Coull
-half = {name: 1.96 * (m * (1 - m) / (trials + 4)) ** 0.5 for name, m in middle.items()}
+measured = {name: torch.tensor([f["value"] for f in fs]) for name, fs in found.items()}
+half = {  # (2, sides): down to the lower and up to the upper end of a 95% Wilson interval
+    name: torch.tensor([[f["value"] - f["low"], f["high"] - f["value"]] for f in fs]).T for name, fs in found.items()
+}
 leak = Betas().alpha(one) / Betas().sigma(one)  # signal over noise
 exact = torch.special.ndtr(leak * torch.tensor(sides))
 
@@ -604,7 +620,7 @@ reveal(
 # %% [markdown]
 # The control is the flow schedule, whose `alpha(1)` is exactly 0: chance, at every size. So it is not the test that is clever, it is the table that leaks.
 #
-# What leaks is the mean brightness, and whoever is trained on such static can learn to read it. Then, when a picture is to be made, the model is handed true noise, whose brightness is always medium, and it believes what it reads. Lin and others (2024) blame this for the inability of a famous model, Stable Diffusion, to paint a plain dark or plain white picture. Its table is another one; the square roots of its betas lie on a line:
+# What leaks is whatever many pixels agree on, mean brightness first, and whoever is trained on such static can learn to read it. Then, when a picture is to be made, the model is handed true noise, whose brightness is always medium, and it believes what it reads. Lin and others (2024) blame this for the inability of a famous model, Stable Diffusion, to paint a plain dark or plain white picture. Its table is another one; the square roots of its betas lie on a line:
 
 # %% tags=["core", "stage"]
 sd_betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -618,14 +634,14 @@ table(
 )
 
 # %% [markdown]
-# Stable Diffusion adds its noise not to pixels but to a compressed picture of 64×64 numbers, four of each; the column "64 px" is the one to read.
+# Stable Diffusion adds its noise not to pixels but to a compressed picture of 64×64 numbers, four of each; the column "64 px" is the one to read, if white and black lie as far apart there as here.
 #
-# The right sentence, then: *at step 1000 little is left of any single pixel; how much is left of the image depends on how many pixels agree.* And the right line, where it matters: a schedule whose `alpha(1)` is exactly 0. The price: at t = 1 the question "which noise was added?" tells a network nothing, and one has to ask it another question. That is chapter 04.
+# The right sentence, then: *at step 1000 little is left of any single pixel; how much is left of the image depends on how many pixels agree.* And the right line, where it matters: a schedule whose `alpha(1)` is exactly 0. The price: at t = 1 the question "which noise was added?" tells a network nothing, and one has to ask it another question. That is chapter 04. (And bet 2 of your envelope has its evidence.)
 
 # %% [markdown]
 # ## Exercises
 #
-# `check` compares your function with the package on fresh random inputs. `hint("forward.one-jump")` helps as often as you like, `solution("forward.one-jump")` ends it.
+# `check` compares your function with the package on fresh random inputs. `hint("forward.one-jump")` helps, one hint at a time; `solution("forward.one-jump")` ends it.
 #
 # **1 · One jump, from the betas** (difficulty 1 of 3, 10 minutes). Given a table `betas` (K,) and `k` from 1 to K, take `x0` to where it is after k steps. Only `betas`, no schedule.
 
@@ -638,7 +654,7 @@ def my_jump(x0, eps, betas, k):
 check("forward.one-jump", my_jump)
 
 # %% [markdown]
-# **2 · A level for each image** (difficulty 1, 10 minutes). `alpha` and `sigma` are (B,), one for each image of a batch (B, C, H, W). Beware: the answer that forgets something runs without an error when the sizes happen to be equal, and then every *column* gets its own level.
+# **2 · A level for each image** (difficulty 1, 10 minutes). `alpha` and `sigma` are (B,), one for each image of a batch (B, C, H, W). Without `expand`. Beware: the answer that forgets something runs without an error when the sizes happen to be equal, and then every *column* gets its own level.
 
 
 # %% tags=["core"]
@@ -677,7 +693,7 @@ check("forward.shift", my_shift)
 #
 # The rule of log 2 is exact for what averaging keeps, and only for that: coarse shape in images whose neighbours agree. A texture that lives in single pixels would not shift at all. Our network is one family trained for seconds; a better eye would see a little more at every size. And Fashion-MNIST at 28 pixels is far from photographs, though the arithmetic does not know it.
 #
-# White against black is the easiest question that can be asked of a mean; a real image leaks less, in proportion to how far its brightness is from medium.
+# White against black is the easiest question of all, where every pixel gives the same answer; of a real image there leaks what its pixels have in common.
 #
 # ## What you measured
 

@@ -35,7 +35,7 @@
 #
 # `compute 1 min` · `you 2 h` · `memory 1 GB` · everything on this page is computed live
 #
-# Chapter 01 destroyed data; that was easy. This chapter brings it back, and there is no network in it. Nothing here is trained, nothing is approximate. Our data will be so simple that the perfect denoiser can be written in six lines, and so every picture below shows what diffusion *is*, not how well somebody trained it.
+# Chapter 01 destroyed data; that was easy. This chapter brings it back, and there is no network in it. Nothing here is trained, and the denoiser is exact. Our data will be so simple that the perfect denoiser can be written in six lines, and so every picture below shows what diffusion *is*, not how well somebody trained it.
 #
 # Here is what we are going to build. Two thousand points of pure noise go in. They have no idea where the data lives.
 
@@ -79,7 +79,7 @@ animation(
 )
 
 # %% [markdown]
-# Play it once and watch the right side, where each point's `x0_hat` is drawn. At the start every point is believed to be *the same thing*, the average of all data, which is the middle of the grid. (That there is a mode in that very place is chance; an average need not be anything.) Then the belief splits, and splits again, and the points follow it home. By the end of this page you will have written both sides of that film.
+# Play it once and watch the right side, where each point's `x0_hat` is drawn. At the start every point is believed to be *the same thing*, the average of all data, which is the middle of the grid. (That there is a mode in that very place is chance; an average need not be anything.) Then the belief spreads, fills a square, and breaks into modes, and the points follow it home. By the end of this page you will have written both sides of that film.
 #
 # ## One noisy number
 #
@@ -130,7 +130,7 @@ reveal(
 # %% [markdown]
 # That is the first surprise of diffusion, and the most important one. **The best denoiser does not return data.** It returns the average of everything that could have been there. Averages of clothes are fog; averages of −1 and +1 are somewhere near 0.
 #
-# Drag `x_t` and `t` below. The filled curve is the exact posterior of `x0`; the line is its mean, our six lines. Two questions a still picture cannot answer: *at which t does the belief stop being one hill?* And at `t = 0.3`, *how far do you have to pull `x_t` to change its mind?*
+# Drag `x_t` and `t` below. The dashed curve is the exact posterior of `x0`, beside the data in blue; the line is its mean, our six lines. Two questions a still picture cannot answer: *at which t does the belief stop being one hill?* And at `t = 0.3`, *how far do you have to pull `x_t` to change its mind?*
 
 # %% tags=["core"]
 xs = torch.linspace(-2.2, 2.2, 441)[:, None]
@@ -194,7 +194,7 @@ say(
 )
 
 # %% [markdown]
-# The arrows below are that score on the 25-mode grid, at three levels. Noise blurs the landscape: at high t there is one wide hill, at low t there are twenty-five narrow ones. This is the reason to come down the levels *in order*. From far away, only the blurred landscape has anything to say about where to go.
+# The arrows below are that score on the 25-mode grid, at three levels. Noise blurs the landscape: at high t there is one wide hill, at low t there are twenty-five narrow ones. This is the reason to come down the levels *in order*. A sharp landscape knows only the nearest mode; the blurred one knows where all of them are.
 
 # %% tags=["core", "stage"]
 ticks = torch.linspace(-2.6, 2.6, 22)
@@ -210,7 +210,7 @@ for ax, t in zip(axes, (0.5, 0.2, 0.05), strict=True):
     ax.set(title=f"t = {t}", aspect="equal", xticks=[], yticks=[])
 show(
     fig,
-    alt="Three fields of arrows with the 25 modes as crosses: at t = 0.5 all arrows point to the centre, at t = 0.2 they begin to bend towards rows of modes, at t = 0.05 every arrow points to its nearest mode.",
+    alt="Three fields of arrows with the 25 modes as black dots: at t = 0.5 all arrows point to the centre, at t = 0.2 they begin to bend towards rows of modes, at t = 0.05 every arrow points to its nearest mode.",
     mark="exact: directions; lengths compressed, so that all can be seen",
 )
 
@@ -252,7 +252,7 @@ def sample(steps, seed, n=n):
 # Before two thousand points are let loose, follow a single number through twenty-four steps. The dashed curve is everything that could still be true of it, the line the mean of that, the triangle where it stands. *At which step does it make up its mind, and could it still have gone the other way one step earlier?*
 
 # %% tags=["core", "stage"]
-generator, x, frames, labels = Generator().manual_seed(5), torch.tensor([[-0.4]]), [], []
+generator, x, frames, labels = Generator().manual_seed(5), torch.tensor([[0.7]]), [], []
 grid = uniform_grid(pick(smoke=6, laptop=24))
 for t, s in zip(grid[:-1], grid[1:], strict=True):
     posterior, mean = believe(x.item(), t.item())
@@ -276,7 +276,7 @@ slideshow(
 # %% [markdown]
 # ## How many steps?
 #
-# The founding article of this course says that a thousand small steps are easier than one giant leap. It is right, and here we can count. A sample is *in a mode* if it lies within three standard deviations of it; a mode is *covered* if it holds its fair share, or at least a tenth of it. Bet first.
+# The founding article of this course says that a thousand small steps are easier than one giant leap. It is right, and here we can count. A sample is *in a mode* if it lies within three standard deviations of it; a mode is *covered* if it holds at least a tenth of its fair share. Bet first.
 
 # %% tags=["core", "stage"]
 predict(
@@ -294,7 +294,7 @@ reports = {steps: mode_report(x, source.means, 0.05) for steps, x in clouds.item
 items = [(f"{k} step{'s' * (k > 1)}: {r.covered}/25 modes, {r.share:.0%} in", clouds[k]) for k, r in reports.items()]
 show(
     panels(items, kinds="model", limit=3.0, columns=3),
-    alt="Six clouds. One step: a single dot in the centre. Two steps: a round blob. Five: a square one, without modes. Ten steps: 25 blurred spots. Twenty: clear spots. Fifty: 25 sharp dots.",
+    alt="Six clouds. One step: a single dot in the centre. Two steps: a round blob. Five: a square one, without modes. Ten steps: a lattice of lines with blurred spots where they cross. Twenty: clear spots, a few lines. Fifty: 25 sharp dots.",
     mark=f"live: n = {n:,}, seed 0",
 )
 
@@ -327,7 +327,7 @@ lines(
 )
 show(
     fig,
-    alt="Share of samples in a mode against the number of steps: from chance level at 1 to 5 steps up to the level of exact samples at 50.",
+    alt="Share of samples in a mode against the number of steps: 1 at one step, below 0.1 at two and five, a third at ten, and up to the level of exact samples at 50.",
     mark=f"live: mean and standard deviation of 3 seeds, n = {pick(smoke=100, laptop=1000):,} each",
 )
 # %% tags=["core", "stage"]
@@ -406,7 +406,7 @@ show(
 # %% tags=["core", "stage"]
 predict(
     "reverse.sum",
-    "20, 40, 80 equal steps from t = 1 down to 0, with the perfect denoiser. The divergence of the whole path",
+    "20, 40, 80 equal steps from t = 1 to 0, with the perfect denoiser. The divergence of the whole path, up to its last stop at t = 1/N,",
     ["falls to a quarter", "falls to a half", "does not fall at all"],
 )
 
@@ -433,12 +433,15 @@ grid_sizes = pick(smoke=(5, 10), laptop=(20, 40, 80))
 grids = {"equal steps in t": uniform_grid, "equal steps in ell": even_in_ell}
 added = {name: {n: divergence_of_steps(make(n)) for n in grid_sizes} for name, make in grids.items()}
 sums = {name: {n: steps.sum().item() for n, steps in by_n.items()} for name, by_n in added.items()}
-early = {n: added["equal steps in t"][n][uniform_grid(n)[1:-1] >= 0.0999].sum().item() for n in grid_sizes}
+early = {
+    low: [added["equal steps in t"][n][uniform_grid(n)[1:-1] >= low - 1e-4].sum().item() for n in grid_sizes]
+    for low in (0.1, 0.05)
+}
 table(
     ["divergence of the path", *(f"{n} steps" for n in grid_sizes)],
     [
         ["equal steps in t", *(f"**{v:.2f}**" for v in sums["equal steps in t"].values())],
-        ["... of this, steps that end at 0.1 or above", *(f"{v:.2f}" for v in early.values())],
+        *[[f"... of this, the steps down to t = {low}", *(f"{v:.2f}" for v in vs)] for low, vs in early.items()],
         ["equal steps in ell, to the same last level", *(f"**{v:.2f}**" for v in sums["equal steps in ell"].values())],
     ],
 )
@@ -457,7 +460,7 @@ for ax, (name, make) in zip(axes, grids.items(), strict=True):
 axes[0].set_ylabel("divergence added")
 show(
     fig,
-    alt="Two panels of what each step adds, against ell. Equal steps in t: nothing at high noise, a hump near ell = -0.5 that shrinks with more steps, and a steep rise at the data's end that grows with more steps. Equal steps in ell: all humps are lower with more steps.",
+    alt="Two panels of what each step adds, against ell. Equal steps in t: nothing at high noise, and a steep rise at the data's end, which comes later and is higher with more steps. Equal steps in ell: a low hump for 20 steps, and hardly anything for 80.",
     mark="exact, on a grid of 121 by 1,201 points",
 )
 first, final = grid_sizes[0], grid_sizes[-1]
@@ -468,9 +471,7 @@ reveal(
 )
 
 # %% [markdown]
-# So the slogan needs its fine print. Where the peaks are chosen, smaller steps do pay: that part of the sum falls by more than half with each doubling. But at the data's end equal steps in `t` never become small. From t = 2/N to 1/N the noise shrinks by the same factor, whatever N is, and the more steps there are, the more of them lie inside the width of a peak, where `tau`, made for a known `x0`, is too small a variance. Small means small *in `ell`*. Steps that are equal there do all shrink, and the whole sum falls.
-#
-# The same thing made our dots too tight, above. And it is why every serious sampler chooses its grid with care (chapter 06).
+# So the slogan needs its fine print. Down to any fixed level smaller steps do pay: the table's middle rows fall by more than half with each doubling. But a finer grid also goes further before its last jump, and there, at the data's end, equal steps in `t` are not small. From t = 2/N to 1/N the noise still shrinks by a factor of nearly two, and the more steps there are, the deeper those lie inside the width of a peak, where `tau`, made for a known `x0`, is too small a variance. (The same `tau` made our dots too tight.) Small means small *in `ell`*, the log of noise over signal. Steps that are equal there all shrink, and the whole sum falls. Which is why samplers choose their grids with care (chapter 06).
 #
 # ## A published mistake
 #
@@ -478,7 +479,7 @@ reveal(
 #
 # > `x_(t-1) = (x_t - predicted_noise) / √(1 - β_t)` … "Add small random noise (for diversity)"
 #
-# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise and divide. Try it with the *exact* noise, on 1,000 levels, beside three other readings. The second one is charitable: "the noise" might mean what this one step added, √β eps. The third is `step_back` without its random part, since that is only "for diversity". A fifth, DDIM (*denoising diffusion implicit models*, Song and others, 2020), is for afterwards.
+# It looks plausible. The forward step multiplied by √(1−β) and added noise; so subtract the noise, divide, and shake a little. Try it with the *exact* noise, on 1,000 levels, and √β z as the small noise. Beside it, four others: a charitable reading, which subtracts no more than one step adds, √β eps; our `step_back` without its random part, if that is only "for diversity"; `step_back` whole; and DDIM (*denoising diffusion implicit models*, Song and others, 2020), for afterwards.
 
 # %% tags=["core", "stage"]
 predict(
@@ -490,12 +491,18 @@ predict(
 # %% tags=["core"]
 betas = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
 STEPS = {  # x, eps_hat, k, z -> the next x
-    "the article": lambda x, eps, k, z: (x - eps) / (1 - betas[k - 1]).sqrt(),
-    "charitable reading": lambda x, eps, k, z: (x - betas[k - 1].sqrt() * eps) / (1 - betas[k - 1]).sqrt(),
+    "the article": lambda x, eps, k, z: (x - eps) / (1 - betas[k - 1]).sqrt() + small(k) * z,
+    "charitable reading": lambda x, eps, k, z: (
+        (x - betas[k - 1].sqrt() * eps) / (1 - betas[k - 1]).sqrt() + small(k) * z
+    ),
     "step_back, no noise": lambda x, eps, k, z: step_back(x, *believed(x, eps, k), 0.0),
     "step_back (DDPM)": lambda x, eps, k, z: step_back(x, *believed(x, eps, k), z),
 }
 few = pick(smoke=50, laptop=500)
+
+
+def small(k):  # the size of the small noise; none after the last step
+    return betas[k - 1].sqrt() * (k > 1)
 
 
 def believed(x, eps, k):  # x0_hat and the two levels of step k
@@ -524,8 +531,8 @@ ends["DDIM, no noise, other coefficients"] = last(ddim(denoise, start_at, unifor
 # %% tags=["core", "stage"]
 rows = []
 for name, x in ends.items():
-    result, small = mode_report(x, source.means, 0.05), x.abs().max() < 1e9
-    spread = f"{x.std():.3g}" if small else "-"
+    result, near = mode_report(x, source.means, 0.05), x.abs().max() < 1e9
+    spread = f"{x.std():.3g}" if near else "-"
     rows.append([name, f"{x.abs().max():.3g}", f"{result.covered} of 25", f"{result.share:.0%}", spread])
 table(["step", "largest coordinate", "modes", "in a mode", "std (data: 1.41)"], rows)
 
@@ -552,17 +559,17 @@ for name, kind in (names | {"step_back (DDPM)": "model"}).items():
     left.plot(done, torch.tensor(sizes[name])[done].clamp(min=1e-30), color=COLOURS[kind])
 for text, where, kind in (
     ("DDPM", (620, 4.5), "model"),
-    ("no fresh noise", (330, 0.25), "baseline"),
-    ("charitable reading", (80, 2e-3), "noise"),
-    ("the article", (650, 4e-4), "control"),
+    ("no fresh noise", (330, 0.03), "baseline"),
+    ("charitable reading", (330, 1.3), "noise"),
+    ("the article", (60, 0.15), "control"),
 ):
     left.annotate(text, where, color=COLOURS[kind], fontsize=8.5)
 right.plot(1000 - ks, factors, color=COLOURS["control"])
 right.axhline(1, color=COLOURS["exact"], dashes=(4, 2), linewidth=1)
-right.set(yscale="log", xlabel="steps done", title="the article's step multiplies a small x by")
+right.set(yscale="log", xlabel="steps done", title="the article's step multiplies a small x by ±")
 show(
     fig,
-    alt="Left, largest coordinate against steps on a logarithmic axis: DDPM stays between 2 and 6; the step without noise sinks to about 0.001; the charitable reading falls out of the picture within 100 steps; the article's step falls out at once, returns near step 930 and leaves through the top. Right, the size of the article's multiplier: it climbs from 0.0001 to just below 1, dips, crosses 1 near the end and rises steeply.",
+    alt="Left, largest coordinate against steps on a logarithmic axis: DDPM and the charitable reading stay between 1 and 6; the step without noise sinks to about 0.001; the article's step drops to about 0.4 at once, stays below 1 and near step 930 leaves through the top. Right, the size of the article's multiplier: it climbs from 0.0001 to just below 1, dips, crosses 1 near the end and rises steeply.",
     mark=f"live: n = {few}, seed 3, exact denoiser; right: exact",
 )
 
@@ -572,17 +579,17 @@ reveal(
     "reverse.noiseless", "all fall into one point", f"{lost.covered} of 25 modes. Not less diverse: not diverse at all."
 )
 say(
-    f"The article's multiplier exceeds 1 from step {turn} downwards, where sigma is **{schedule.sigma(torch.tensor(turn / 1000)):.3f}**."
+    f"The article's multiplier exceeds 1 in size after {1000 - turn} steps, at step {turn} of the table, where sigma is **{schedule.sigma(torch.tensor(turn / 1000)):.3f}**. (Where the curve dips, it changes its sign.)"
 )
 
 # %% [markdown]
-# The article's line has a curious life. At first it takes away *all* the noise in every step, so the cloud shrinks to nothing. A point that small is only multiplied from then on, and near the data, where sigma is small, the line subtracts a multiple of what is there: the factor passes 1 and rounding errors grow until they fill the screen. No better network could help; this one was perfect.
+# The article's line has a curious life. It takes away *all* the noise in every step, so what is left is little more than the last small shake. Near the data, where sigma is small, it subtracts a multiple of what is there: the factor passes 1, and whatever is there grows until it fills the screen. The denoiser is perfect; it is the step. The charitable reading still subtracts too much. It survives, but pulled inwards: the outer modes are lost. (To another question, what noise came in *at this step*, the same line would be the right answer. Chapter 03 asks it.)
 #
-# And the third row? The noise is not decoration. At each level, the points must be spread as the noisy data is spread at that level. The right mean pulls them together a little at every step, and the fresh noise pushes them apart by exactly as much. Leave it out and a thousand small contractions multiply to one point.
+# And the third row? The noise is not decoration. At each level, the points must be spread as the noisy data is spread at that level. The right mean alone leaves them closer together than that, and the fresh noise makes up the difference. Leave it out and a thousand small shortfalls multiply to one point.
 #
 # The last row prevents the wrong conclusion. DDIM uses no fresh noise either and covers everything. It keeps *all* of the old noise, `sigma_s eps_hat`, instead of a part of it. A sampler without randomness is possible, it just needs other coefficients: in the code `ddim(eta=0)`, the default.
 #
-# How much fresh noise, exactly? The DDPM paper offers two sizes, our `tau` and the larger `β` of the forward step. `tau` is right for data that is known, `β` for data of variance 1, and the truth lies between (exercise 4 has both as ends of one formula). With a thousand steps it hardly matters:
+# How much fresh noise, exactly? The DDPM paper offers two sizes, our `tau` and the larger `β` of the forward step; exercise 4 finds the data for which each is right. With a thousand steps it hardly matters:
 
 # %% tags=["core", "stage"]
 k = torch.tensor([2, 10, 100, 1000])
