@@ -34,7 +34,12 @@ def parser() -> argparse.ArgumentParser:
     sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture")
     sample.add_argument("name")
     sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
-    sample.add_argument("--steps", type=int, default=50, help="network calls a sample (default 50)")
+    sample.add_argument(
+        "--steps",
+        type=int,
+        default=50,
+        help="steps a sample (default 50)",
+    )
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--label", help="a class, by name or number, for a model that has them (default: all in turn)")
     sample.add_argument("-w", type=float, default=1.0, help="guidance weight: 1 plain, 2 to 4 more typical (default 1)")
@@ -42,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("-o", "--out", type=Path, help="a .png file (default outputs/NAME.png)")
     evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights, or run a sweep; run it again to go on")
     evaluate.add_argument("name", help="a recipe (minidiff recipes), or a sweep: " + ", ".join(SWEEP_NAMES))
-    evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000, on a GPU 10,000)")
+    evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000)")
     evaluate.add_argument("--checkpoint", type=Path, help="other weights than the shipped ones")
     evaluate.add_argument("--ship", action="store_true", help="ship that checkpoint if it is better")
     evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json, and the shipped header")
@@ -135,7 +140,7 @@ def sample(args: argparse.Namespace) -> int:
     path = args.out or outputs() / f"{args.name}.png"
     picture(x, path, f"{args.n} samples of {args.name}")
     took = f"{time.perf_counter() - clock:.1f} s"
-    print(f"{args.n} samples of {args.name}, {args.steps} network calls each: {took}, {path}")
+    print(f"{args.n} samples of {args.name}, {args.steps} steps each: {took}, {path}")
     return 0
 
 

@@ -213,6 +213,7 @@ def guide(
         return torch.where(expand(here, x_t).bool(), uncond + w * (plain - uncond), plain)
 
     setattr(guided, "schedule", getattr(denoise, "schedule", None))  # noqa: B010 (a function has no such field)
+    setattr(guided, "null", null)  # noqa: B010
     return guided
 
 

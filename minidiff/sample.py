@@ -71,6 +71,8 @@ def own_schedule(denoise: Denoise, schedule: Schedule | None) -> Schedule:
 
     ValueError where there is none, or two different ones. Example: `own_schedule(Denoiser(net, Linear()), None)`.
     """
+    while hasattr(denoise, "func"):  # functools.partial hides what it wraps
+        denoise = getattr(denoise, "func")  # noqa: B009 (a Callable has no such field)
     own = getattr(denoise, "schedule", None)
     found = schedule if own is None else own
     if found is None:

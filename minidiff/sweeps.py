@@ -25,7 +25,7 @@ from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser, loss
 from minidiff.recipes.draw import Sampler, generate
 from minidiff.recipes.fashion import features
-from minidiff.recipes.run import facts, load
+from minidiff.recipes.run import facts, load, revision
 from minidiff.sample import ddim, dpmpp_2m, heun, last, prior
 from minidiff.scale import pick, scale
 from minidiff.schedule import Linear, uniform_grid
@@ -215,10 +215,11 @@ def get(name: str) -> Sweep:
 def run(name: str) -> Iterator[Row]:
     """Measure every setting that is not measured yet; yields all rows, setting and numbers.
 
-    What is done is kept in `outputs/sweeps` after each row: interrupted, the same call goes on.
+    What is done is kept in `outputs/sweeps` after each row: interrupted, the same call goes on, unless the code is of
+    another revision by then.
     Example: `rows = list(run("calls"))`.
     """
-    sweep, kept = get(name), outputs() / "sweeps" / f"{name}-{scale()}.json"
+    sweep, kept = get(name), unfinished(name)
     rows: list[Row] = json.loads(kept.read_text()) if kept.is_file() else []
     settings = sweep.settings()
     for setting in tqdm(settings, desc=name):
@@ -230,15 +231,22 @@ def run(name: str) -> Iterator[Row]:
         yield row
 
 
+def unfinished(name: str) -> Path:
+    """Where the rows of a sweep are kept until all are there, for this scale and this revision of the code."""
+    return outputs() / "sweeps" / f"{name}-{scale()}-{revision()}.json"
+
+
 def record(name: str) -> Path:
-    """Write a finished sweep to `data/results/NAME.json`, and forget its rows in `outputs`."""
+    """Write a finished sweep to `data/results/NAME.json`, and forget its rows in `outputs`; ValueError at smoke."""
+    if scale() == "smoke":
+        raise ValueError(f"{name} was measured at smoke scale, which proves that the code runs, no more: not recorded")
     rows, path = list(run(name)), root() / "data" / "results" / f"{name}.json"
     facts_now = facts(f"minidiff evaluate {name} --record") | {"about": get(name).about, "scale": scale()}
     body = (
         json.dumps(facts_now, indent=1)[:-2] + ',\n "rows": [\n  ' + ",\n  ".join(map(json.dumps, rows)) + "\n ]\n}\n"
     )
     atomic_write(path, body.encode())
-    (outputs() / "sweeps" / f"{name}-{scale()}.json").unlink()
+    unfinished(name).unlink()
     return path
 
 
@@ -260,9 +268,9 @@ class Recorded:
 def recorded(name: str) -> Recorded:
     """The shipped sweep NAME. Example: `recorded("targets").where(dim=128, pred="x0")[0]["in_mode"]`."""
     get(name)
-    facts = json.loads((root() / "data" / "results" / f"{name}.json").read_text())
-    rows = facts["rows"]
+    file = json.loads((root() / "data" / "results" / f"{name}.json").read_text())
+    rows = file["rows"]
     sizes, seeds = sorted({row["n"] for row in rows}), len({row.get("seed", 0) for row in rows})
     n = ", ".join(f"{size:,}" for size in sizes)
-    mark = f"recorded: {facts['device']}, {facts['date']}, n = {n} a point, {seeds} seed{'s' * (seeds > 1)}"
+    mark = f"recorded: {file['device']}, {file['date']}, n = {n} a point, {seeds} seed{'s' * (seeds > 1)}"
     return Recorded(rows, mark)

@@ -23,17 +23,21 @@ def busy() -> float:
     return psutil.cpu_percent(interval=0.1) / 100 * (psutil.cpu_count() or 1)
 
 
+def cores() -> int:
+    """How many cores this process may use: those it is bound to, or all there are. Example: `cores()`."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share() -> None:
     """Before torch is loaded: where others are at work, let this process's threads sleep while they wait.
 
     The environment is set, so that child processes do the same; a policy that is set already stays.
     Example: `share(); import torch`.
     """
-    if "OMP_WAIT_POLICY" not in os.environ and busy() > 0.5:
+    if "OMP_WAIT_POLICY" not in os.environ and busy() > 0.5 + 0.02 * cores():  # the second part is a system at rest
         os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def free_cores() -> int:
     """How many cores nobody else uses just now, 1 at least. Example: `torch.set_num_threads(free_cores())`."""
-    cores = os.cpu_count() or 1
-    return max(1, cores - round(busy()))
+    return max(1, cores() - round(busy()))

@@ -299,6 +299,7 @@ def test_a_good_page_has_no_problems():
         ("c[2].source = 'pass'", "no predict(...)"),
         ("c[1].metadata.tags = ['core']", "is not tagged stage: 'show(fig)'"),
         ("c[1].metadata.pop('jupyter')", "tagged stage, and not folded: 'show(fig)'"),
+        ("c[4].metadata = c[1].metadata", "an idea or an exercise, and tagged stage: 'check("),
     ],
 )
 def test_each_problem_is_found_and_only_it(change, said):

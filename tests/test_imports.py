@@ -22,7 +22,7 @@ MAY = {  # what a part of the package may import, besides itself
     "sample": "schedule predict",
     "measure": MATHS,
     "train": f"{MATHS} files scale",
-    "recipes": f"{MATHS} files scale nn data measure train",
+    "recipes": f"{MATHS} files scale threads nn data measure train",
     "sweeps": f"{MATHS} files scale nn data measure train recipes",
     "course": f"{MATHS} files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`
     "cli": f"{MATHS} files scale nn data measure train recipes sweeps threads course __init__",

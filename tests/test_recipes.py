@@ -111,6 +111,7 @@ def candidate(trained, tmp_path, monkeypatch):
     tensors, header = checkpoint.read(trained["toy-mlp"])
     checkpoint.write(path, tensors, header | {"scale": "laptop"})
     monkeypatch.setattr(runs, "shipped", lambda name: tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv("MINIDIFF_SCALE", "laptop")
     return path
 
 
@@ -120,7 +121,7 @@ def in_mode(value: float, n: int = 10_000) -> dict:
 
 def test_shipping_only_replaces_by_better(candidate, trained, tmp_path):
     assert runs.ship(candidate, in_mode(0.5))[0]
-    assert not runs.ship(candidate, in_mode(0.4))[0]
+    assert not runs.ship(candidate, in_mode(0.4))[0] and not runs.ship(candidate, in_mode(0.5))[0]
     assert checkpoint.read_header(tmp_path / "toy-mlp.safetensors")["metrics"] == in_mode(0.5)
     with pytest.raises(ValueError, match="smoke scale"):
         runs.ship(trained["toy-mlp"], in_mode(0.9))
@@ -130,8 +131,8 @@ def test_shipping_only_replaces_by_better(candidate, trained, tmp_path):
     "value, n, message",
     [
         (0.99, 200, "measured at n=200, and counts from 10,000 on"),  # what smoke scale measures
-        (float("nan"), 10_000, "is nan: not shipped"),
-        (float("inf"), 10_000, "is inf: not shipped"),
+        (float("nan"), 10_000, "is nan: not kept"),
+        (float("inf"), 10_000, "is inf: not kept"),
         (0.99, 20_000, "the shipped file at n=10,000: use -n 10000"),
     ],
 )
@@ -139,6 +140,28 @@ def test_what_must_not_ship_does_not(candidate, value, n, message):
     runs.ship(candidate, in_mode(0.5))
     with pytest.raises(ValueError, match=message):
         runs.ship(candidate, in_mode(value, n))
+
+
+def test_smoke_scale_neither_ships_nor_records(candidate, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
+    with pytest.raises(ValueError, match="smoke scale"):
+        runs.ship(candidate, in_mode(0.99))
+    with pytest.raises(ValueError, match="smoke scale"):
+        runs.record("toy-mlp", in_mode(0.99), "a test")
+
+
+@pytest.mark.parametrize("metrics", [{}, {"share in mode": {"value": float("nan"), "n": 10_000}}])
+def test_a_shipped_file_without_a_usable_metric_is_replaced(candidate, metrics, tmp_path):
+    tensors, header = checkpoint.read(candidate)
+    checkpoint.write(tmp_path / "toy-mlp.safetensors", tensors, header | {"metrics": metrics})
+    assert runs.ship(candidate, in_mode(0.5))[0]
+
+
+def test_what_ships_was_measured_as_an_owed_run_will_be():
+    """`minidiff train NAME --scale gpu --ship` measures with the default n, which must be that of the shipped file."""
+    for row in recipes.ROWS:
+        metric = checkpoint.read_header(runs.shipped(row.name))["metrics"][row.metric]
+        assert metric["n"] == row.n, row.name
 
 
 def test_weights_that_are_not_finite_do_not_ship(candidate):
@@ -303,12 +326,17 @@ def test_a_picture_is_what_the_samples_are(tmp_path):
         assert (tmp_path / "deep" / "x.png").stat().st_size > 50
 
 
-def test_results_are_recorded_with_their_command(tmp_path, monkeypatch):
+def test_results_are_recorded_with_their_command(candidate, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SHA256SUMS").write_text("")
     monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
-    path = runs.record("toy-mlp", {"share in mode": {"value": 1.0, "n": 3}}, "minidiff evaluate toy-mlp --record")
+    runs.ship(candidate, in_mode(0.5))
+    path = runs.record("toy-mlp", in_mode(0.6), "minidiff evaluate toy-mlp --record")
     assert json.loads(path.read_text())["command"] == "minidiff evaluate toy-mlp --record"
+    assert checkpoint.read_header(tmp_path / "toy-mlp.safetensors")["metrics"] == in_mode(0.6)
+    for value, n in ((float("nan"), 10_000), (0.9, 1_120)):
+        with pytest.raises(ValueError, match="not kept"):
+            runs.record("toy-mlp", in_mode(value, n), "a test")
 
 
 def test_a_checkpoint_of_another_scale_says_so(trained):
@@ -326,11 +354,16 @@ def test_memory_is_laid_out_for_the_threads_at_hand(monkeypatch, threads, layout
     assert weight.is_contiguous(memory_format=layout)
 
 
+def test_video_networks_are_laid_out_plainly(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    runs.settle(torch.nn.Conv3d(4, 4, 3), "cpu")  # channels_last would stop here
+
+
 def test_training_uses_all_cores_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
     asked = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(runs.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(runs, "cores", lambda: 6)
     list(runs.train("toy-mlp", "smoke", {"steps": "1"}))
     assert asked == []  # the tests run with OMP_NUM_THREADS=1
     monkeypatch.delenv("OMP_NUM_THREADS")

@@ -353,6 +353,12 @@ def test_the_denoiser_brings_its_schedule(sampler):
         last(sampler(lambda x_t, t, cond=None: x_t, x, uniform_grid(9)))
 
 
+def test_a_partial_does_not_hide_the_schedule():
+    denoise = exact_denoiser(grid25(), Linear())
+    with pytest.raises(ValueError, match="leave the schedule out"):
+        last(heun(partial(denoise), torch.randn(4, 2), uniform_grid(3), Cosine()))
+
+
 def test_equal_schedules_are_one_and_their_settings_count():
     denoise, x = exact_denoiser(grid25(), Betas()), torch.randn(4, 2)
     last(ddim(denoise, x, uniform_grid(2), Betas()))

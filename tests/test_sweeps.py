@@ -1,6 +1,7 @@
 """Long measurements: they resume, they are marked, and what they measure sees what it is meant to see."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -70,6 +71,20 @@ def test_generate_hands_each_sample_its_label_and_w():
     torch.testing.assert_close(guided, noise * (10 + 3.0 * (labels - 10))[:, None])  # uncond is label 10, the null
 
 
+def test_guidance_without_labels_is_refused():
+    with pytest.raises(ValueError, match="nothing to guide by"):
+        generate(Denoiser(Net(), Linear(), "x0"), 4, (2,), 1, w=7.0)
+
+
+def test_rows_of_another_revision_are_not_taken_up(here, monkeypatch):
+    measured = []
+    sweep = sweeps.Sweep("a test", lambda: [{"seed": 0}], lambda seed: measured.append(1) or {"n": len(measured)})
+    monkeypatch.setitem(sweeps.SWEEPS, "calls", sweep)
+    for revision, n in (("abc1234", 1), ("abc1234", 1), ("def5678", 2)):
+        monkeypatch.setenv("MINIDIFF_REV", revision)
+        assert list(sweeps.run("calls")) == [{"seed": 0, "n": n}]
+
+
 def test_copies_are_seen(monkeypatch):
     monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
     train, test = (fashion.load(split)[0][:300] for split in ("train", "test"))
@@ -106,9 +121,12 @@ def test_a_recorded_sweep_says_where_it_comes_from(here, monkeypatch):
     monkeypatch.setitem(
         sweeps.SWEEPS, "calls", sweeps.Sweep("a test", lambda: [{"seed": 0}, {"seed": 1}], lambda seed: {"n": 1000})
     )
+    with pytest.raises(ValueError, match="smoke scale"):
+        sweeps.record("calls")
+    monkeypatch.setenv("MINIDIFF_SCALE", "laptop")
     path = sweeps.record("calls")
     facts = json.loads(path.read_text())
-    assert facts["command"] == "minidiff evaluate calls --record" and facts["scale"] == "smoke"
+    assert facts["command"] == "minidiff evaluate calls --record" and facts["scale"] == "laptop"
     kept = sweeps.recorded("calls")
     assert kept.rows == facts["rows"] and kept.mark.startswith("recorded: cpu")
     assert facts["date"] in kept.mark and "n = 1,000 a point, 2 seeds" in kept.mark
@@ -123,7 +141,7 @@ def test_a_recorded_sweep_says_where_it_comes_from(here, monkeypatch):
 def test_shipped_results_hold_what_was_measured(path, monkeypatch):
     """Every setting of the sweep, or every metric of the row, not at smoke scale, with the command that made it."""
     facts = json.loads(path.read_text())
-    assert facts["revision"] != "unknown" and facts["date"]
+    assert re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?", facts["revision"]) and facts["date"]  # no word, no placeholder
     if path.stem not in sweeps.SWEEPS | recipes.RECIPES:
         assert facts["command"].startswith("python data/build/") and all(row["n"] >= 1000 for row in facts["rows"])
         return
@@ -133,6 +151,8 @@ def test_shipped_results_hold_what_was_measured(path, monkeypatch):
         settings = sweeps.get(path.stem).settings()
         assert facts["scale"] != "smoke" and len(facts["rows"]) == len(settings)
         assert all(setting.items() <= row.items() for setting, row in zip(settings, facts["rows"], strict=True))
+        numbers = [tuple(v for k, v in row.items() if k not in settings[0]) for row in facts["rows"]]
+        assert len(set(numbers)) > 0.9 * len(numbers)  # found once: a file of 90 rows with 18 different ones
     else:
         assert recipes.get(path.stem).metric in facts["metrics"]
 

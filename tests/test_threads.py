@@ -27,8 +27,15 @@ def test_a_policy_that_is_set_stays(monkeypatch):
 @pytest.mark.parametrize("load, free", [(0.0, 4), (0.4, 4), (1.2, 3), (3.9, 1), (9.0, 1)])
 def test_free_cores(monkeypatch, load, free):
     monkeypatch.setattr(threads, "busy", lambda: load)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(threads, "cores", lambda: 4)
     assert threads.free_cores() == free
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux binds a process to cores")
+def test_a_process_bound_to_one_core_has_one():
+    bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from minidiff import threads; "
+    done = subprocess.run([sys.executable, "-c", bound + "print(threads.cores())"], capture_output=True, text=True)
+    assert done.stdout.strip() == "1", done.stderr
 
 
 def test_a_busy_process_is_seen():

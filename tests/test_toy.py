@@ -186,3 +186,9 @@ def test_finite_set_samples_its_points():
     for points in (torch.zeros(3), torch.zeros(0, 2)):
         with pytest.raises(ValueError, match="expected .N, ..."):
             FiniteSet(points)
+
+
+def test_points_of_whole_numbers_are_refused():
+    """Alpha, cast to their type, would be 0 or 1: NaN came back."""
+    with pytest.raises(ValueError, match="dtype int64: expected floating point"):
+        grid25().posterior_mean(torch.zeros(3, 2, dtype=torch.long), 0.6, 0.8)

@@ -22,7 +22,8 @@ from minidiff.schedule import Linear
 from minidiff.train import checkpoint
 from minidiff.train.batches import fresh, shuffled
 from minidiff.train.checkpoint import CheckpointError
-from minidiff.train.fit import Tally, fit, learning_rate
+from minidiff.train.ema import EMA
+from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate
 
 RUN = """
 import sys, torch
@@ -317,7 +318,42 @@ def test_leaving_a_diverged_loop_saves_nothing(tmp_path):
 
 def test_what_else_makes_a_run_is_compared_and_a_note_is_kept(tmp_path):
     list(start(tmp_path, identity={"batch": 64}, note={"revision": "first"}))
-    with pytest.raises(CheckpointError, match="another run .batch 64, now 128."):
-        list(start(tmp_path, identity={"batch": 128}))
+    for other, said in (({"batch": 128}, "batch 64, now 128"), (None, "batch 64, now None")):
+        with pytest.raises(CheckpointError, match=f"another run .{said}."):
+            list(start(tmp_path, identity=other))
     list(start(tmp_path, identity={"batch": 64}, note={"revision": "second"}))  # finished: nothing is trained
     assert checkpoint.read_header(tmp_path / "state.safetensors")["note"] == {"revision": "first"}
+
+
+def test_a_run_of_two_revisions_tells_both(tmp_path):
+    for state in start(tmp_path, identity={"sizes": (1, 2)}, note={"revision": "first"}):
+        if state.step == 20:
+            break
+    list(start(tmp_path, identity={"sizes": (1, 2)}, note={"revision": "second"}))  # a tuple comes back as a list
+    note = checkpoint.read_header(tmp_path / "state.safetensors")["note"]
+    assert note == {"revision": "second", "earlier": [{"revision": "first"}]}
+    with pytest.raises(TypeError):  # before the first step, not at the first save
+        next(start(tmp_path / "other", identity={"folder": tmp_path}))
+
+
+def test_weights_are_checked_without_a_folder_too():
+    run = start(None, steps=5)
+    state = None
+    with pytest.raises(FloatingPointError):
+        for state in start(None, steps=60):
+            for value in state.ema.weights.values():
+                value.fill_(torch.nan)
+    assert state is not None and list(run)
+
+
+def test_an_average_that_would_forget_something_is_refused():
+    with pytest.raises(ValueError, match="num_batches_tracked is no parameter"):
+        EMA(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+
+
+@pytest.mark.parametrize("drop, classes", [(-0.1, 3), (10, 3), (float("nan"), 3), (0.1, 0)])
+def test_a_share_of_hidden_labels_that_makes_no_sense_is_refused(drop, classes):
+    denoise = Denoiser(MLP(1, width=16, depth=1, classes=classes), Linear())
+    batch = (torch.zeros(4, 1), torch.zeros(4, dtype=torch.long)) if classes else (torch.zeros(4, 1),)
+    with pytest.raises(ValueError, match="drop="):
+        denoising_loss(denoise, batch, torch.Generator(), drop=drop)

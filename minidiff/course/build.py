@@ -49,7 +49,7 @@ def read_source(path: Path) -> NotebookNode:
     for i, cell in enumerate(nb.cells):
         cell.id = f"{about['slug']}-{i + 1:03d}"
         cell.metadata = {k: v for k, v in cell.metadata.items() if not k.startswith("lines_to_")}  # jupytext's
-        if "stage" in cell.metadata.get("tags", []):
+        if cell.cell_type == "code" and "stage" in cell.metadata.get("tags", []):
             cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab shows the output, the code is a click away
     nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}, "minidiff": about})
     nb.nbformat, nb.nbformat_minor = 4, 5

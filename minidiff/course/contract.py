@@ -34,7 +34,7 @@ MEASURED = ("seconds", "scale", "device", "date")
 TRACKS = ("core", "extra", "workshop")
 MAP = ("<!-- map -->", "<!-- /map -->")
 # What stages a lesson: a cell that calls one of these is tagged `stage`, unless an idea is built or checked in it
-STAGING = r"\b(figure|show|slideshow|animation|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
+STAGING = r"(?<![\w.])(figure|show|slideshow|animation|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 
 
@@ -164,6 +164,8 @@ def problems(nb: NotebookNode) -> list[str]:
         idea = "check(" in cell.source or any(tag.startswith("builds:") for tag in tags)
         if re.search(STAGING, cell.source) and not idea and "stage" not in tags:
             found.append(f"stages (figure, bet, table) and is not tagged stage: {first_line(cell)}")
+        if "stage" in tags and idea:
+            found.append(f"an idea or an exercise, and tagged stage: {first_line(cell)}")
         if "stage" in tags and not cell.metadata.get("jupyter", {}).get("source_hidden"):
             found.append(f"tagged stage, and not folded: {first_line(cell)}")
         if cell.execution_count is None:

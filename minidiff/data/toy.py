@@ -18,7 +18,9 @@ from torch import Generator, Tensor
 
 
 def _column(value: Tensor | float, x: Tensor) -> Tensor:
-    """A level of shape () or (B,) as (1,1) or (B,1), in x's dtype."""
+    """A level of shape () or (B,) as (1,1) or (B,1), in x's dtype, which must be floating point."""
+    if not x.is_floating_point():
+        raise ValueError(f"points of dtype {str(x.dtype).removeprefix('torch.')}: expected floating point")
     value = torch.as_tensor(value).to(x.dtype).to(x.device)
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(x)):
         raise ValueError(

@@ -38,7 +38,7 @@ class LabelEmbedding(nn.Embedding):
     def forward(self, label: Tensor | None, batch: int) -> Tensor:  # type: ignore[override]
         if label is None:
             label = torch.full((batch,), self.null, device=self.weight.device)
-        if label.is_floating_point() or label.shape != (batch,):
+        if label.dtype not in (torch.int64, torch.int32) or label.shape != (batch,):
             kind = f"{str(label.dtype).removeprefix('torch.')} of shape {tuple(label.shape)}"
             raise ValueError(f"class labels must be whole numbers of shape ({batch},), got {kind}")
         if label.device.type == "cpu" and label.numel() and not 0 <= int(label.min()) <= int(label.max()) <= self.null:

@@ -28,7 +28,6 @@ def generate(
     *,
     labels: Tensor | None = None,
     w: float = 1.0,
-    interval: tuple[float, float] = (0.0, 1.0),
     sampler: Sampler = dpmpp_2m,
     folder: Path | None = None,
 ) -> Tensor:
@@ -39,7 +38,9 @@ def generate(
     Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
     """
     device, parts = next(denoise.net.parameters()).device, []
-    guided = denoise if labels is None else guide(denoise, w, interval=interval)
+    if labels is None and w != 1:
+        raise ValueError(f"w={w}: there is nothing to guide by without labels")
+    guided = denoise if labels is None else guide(denoise, w)
     for i in tqdm(range(0, n, size), desc=f"{n} samples, {calls} calls each", disable=n <= size):
         kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
         if kept and (x := kept_batch(kept)) is not None:
@@ -80,5 +81,6 @@ def labels_of(denoise: Denoiser, names: tuple[str, ...], n: int, label: str | No
     if label is None:
         return torch.arange(n) % denoise.null
     if label not in names and label not in map(str, range(len(names))):
-        raise ValueError(f"--label {label}: no such class; there are {', '.join(names)}, or 0 to {len(names) - 1}")
+        known = f"{', '.join(names)}, or 0 to {len(names) - 1}" if names else "none by name"
+        raise ValueError(f"--label {label}: no such class; there are {known}")
     return torch.full((n,), names.index(label) if label in names else int(label))

@@ -64,12 +64,12 @@ def image_metrics(denoise: Denoiser, n: int | None, folder: Path | None) -> Metr
 
     Frechet distance, its limit, and its ratio to that of test images with noise 0.05; precision and recall; how near
     the nearest training image is. With classes also: how often a sample is recognised as what was asked for, and the
-    same at w=2 and 4. n: default 2,000 at laptop scale, 10,000 at gpu; folder: see `generate`. ValueError for an n
+    same at w=2 and 4. n: default 2,000, at which what ships was measured; folder: see `generate`. ValueError for an n
     that is too small or too large.
     """
     if n is not None and not 1_120 <= n <= 10_000:
         raise ValueError(f"n={n}: expected 1,120 (fewer say nothing about 64 features) to 10,000 (all test images)")
-    n, calls = n or pick(smoke=80, laptop=2_000, gpu=10_000), pick(smoke=2, laptop=50)
+    n, calls = n or pick(smoke=80, laptop=2_000), pick(smoke=2, laptop=50)
     classes, net = denoise.null, shipped_classifier()
     cut = pick(smoke=500, laptop=10_000)
     (real, real_labels), (train, _) = ((a[:cut], b[:cut]) for a, b in map(fashion.load, ("test", "train")))
@@ -135,10 +135,10 @@ def classifier(at: str) -> nn.Module:
     return Classifier(1, 10, base=8, features=16) if at == "smoke" else Classifier(1, 10)
 
 
-def unet(at: str, classes: int = 0) -> nn.Module:
+def unet(at: str) -> nn.Module:
     """The network of `fashion-unet` at a scale."""
     base, mults = (8, (1, 1)) if at == "smoke" else (16, (1, 2, 4))
-    return UNet(1, base, mults, blocks=1, classes=classes)
+    return UNet(1, base, mults, blocks=1)
 
 
 ROWS = (

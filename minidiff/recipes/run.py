@@ -21,6 +21,7 @@ from minidiff import recipes
 from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
+from minidiff.threads import cores
 from minidiff.train import checkpoint
 from minidiff.train.fit import State, fit
 
@@ -41,7 +42,8 @@ def settle(net: nn.Module, device: torch.device | str) -> nn.Module:
     For convolutions that is channels_last on a GPU and on two CPU threads or more (training the U-Net was 6 to 20%
     faster), and the plain layout on one thread (sampling was 14% faster). Example: `settle(net, "cpu")`.
     """
-    wide = torch.device(device).type == "cuda" or torch.get_num_threads() > 1
+    images = all(p.ndim <= 4 for p in net.parameters())  # the layout is for two dimensions of space
+    wide = images and (torch.device(device).type == "cuda" or torch.get_num_threads() > 1)
     layout = torch.channels_last if wide else torch.contiguous_format
     return net.to(device=device, memory_format=layout)  # type: ignore[call-overload]
 
@@ -97,7 +99,7 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     steps, batch = sizes
     recipe = configure(name, settings)
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(cores())
     model, net = build(recipe, at)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(net, device)
@@ -161,17 +163,32 @@ def evaluate(name: str, path: Path | str | None = None, n: int | None = None) ->
     small. Example: `evaluate("toy-mlp")`.
     """
     mark = checkpoint.read_header(Path(path) if path else shipped(name))["sha256"][:12]
-    folder = outputs() / "evaluations" / f"{name}-{mark}-{scale()}"
+    folder = outputs() / "evaluations" / f"{name}-{mark}-{revision()}-{scale()}"
     metrics = recipes.get(name).measure(load(name, path), n, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return metrics
 
 
-def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
-    """Put a checkpoint among the shipped ones with `metrics` in its header; (done, reason). A better file stays.
+def worth(recipe: Recipe, metrics: Metrics) -> tuple[float, int]:
+    """Value and n of the row's metric, if they may be kept: (value, n).
 
-    ValueError for smoke weights, a file over the row's byte budget, weights or a metric that are not finite, or a
-    metric of fewer samples than the row demands or of another number than the shipped file's.
+    ValueError at smoke scale, for a value that is not finite, and for fewer samples than the row demands.
+    """
+    if scale() == "smoke":
+        raise ValueError("measured at smoke scale, which proves that the code runs, and nothing else: not kept")
+    value, n = metrics[recipe.metric]["value"], metrics[recipe.metric]["n"]
+    if not math.isfinite(value):
+        raise ValueError(f"{recipe.metric} of {recipe.name} is {value}: not kept")
+    if n < recipe.n:
+        raise ValueError(f"{recipe.metric} was measured at n={n:,}, and counts from {recipe.n:,} on: not kept")
+    return value, n
+
+
+def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
+    """Put a checkpoint among the shipped ones with `metrics` in its header; (done, reason). One as good stays.
+
+    ValueError for smoke weights, a file over the row's byte budget, weights that are not finite, a metric that is not
+    `worth` keeping, or one of another number of samples than the shipped file's.
     """
     tensors, header = checkpoint.read(path)
     recipe = recipes.get(header["recipe"])
@@ -181,16 +198,12 @@ def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes, the budget of {recipe.name} is {recipe.budget:,}")
     if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
         raise ValueError(f"{path}: NaN or infinite weights in {', '.join(bad[:3])}: not shipped")
-    value, n, target = metrics[recipe.metric]["value"], metrics[recipe.metric]["n"], shipped(recipe.name)
-    if not math.isfinite(value):
-        raise ValueError(f"{recipe.metric} of {path} is {value}: not shipped")
-    if n < recipe.n:
-        raise ValueError(f"{recipe.metric} was measured at n={n:,}, and counts from {recipe.n:,} on: not shipped")
-    if target.exists():
-        before = checkpoint.read_header(target)["metrics"][recipe.metric]
+    (value, n), target = worth(recipe, metrics), shipped(recipe.name)
+    before = checkpoint.read_header(target)["metrics"].get(recipe.metric) if target.exists() else None
+    if before is not None and math.isfinite(before["value"]):
         if n != before["n"]:
             raise ValueError(f"measured at n={n:,}, the shipped file at n={before['n']:,}: use -n {before['n']}")
-        if (value <= before["value"]) == (recipe.better == "higher"):
+        if value == before["value"] or (value > before["value"]) != (recipe.better == "higher"):
             better = f"{recipe.metric} {value:.4f} is not better than the shipped {before['value']:.4f}"
             return False, f"{better}: the shipped file stays"
     header.pop("sha256")
@@ -200,12 +213,12 @@ def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
 
 def record(name: str, metrics: Metrics, command: str) -> Path:
     """Keep a measurement of the shipped weights: in their header, and as `data/results/NAME.json` with command,
-    revision, device and date."""
+    revision, device and date. ValueError for one that is not `worth` keeping."""
+    worth(recipes.get(name), metrics)
     path, target = root() / "data" / "results" / f"{name}.json", shipped(name)
-    if scale() != "smoke":
-        tensors, header = checkpoint.read(target)
-        header.pop("sha256")
-        checkpoint.write(target, tensors, header | {"metrics": metrics})
+    tensors, header = checkpoint.read(target)
+    header.pop("sha256")
+    checkpoint.write(target, tensors, header | {"metrics": metrics})
     atomic_write(path, (json.dumps(facts(command) | {"metrics": metrics}, indent=1) + "\n").encode())
     return path
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """Keeps float32 averages of a network's parameters, and copies of its buffers.
+    """Keeps float32 averages of a network's parameters. A network with other state (BatchNorm's) is a ValueError.
 
     ValueError for a decay outside [0, 1). Example: `ema = EMA(net, 0.999)`, then `ema.update(net, k)` after each step
     k = 0, 1, ..., and at the end `with ema.applied(net): sample(...)`.
@@ -21,6 +21,8 @@ class EMA:
     def __init__(self, net: nn.Module, decay: float = 0.999):
         if not 0 <= decay < 1:
             raise ValueError(f"EMA decay={decay}: expected 0 <= decay < 1")
+        if other := sorted(net.state_dict().keys() - dict(net.named_parameters()).keys()):
+            raise ValueError(f"{other[0]} is no parameter, and would not be averaged: use GroupNorm, not BatchNorm")
         self.decay = decay
         self.weights = {name: p.detach().float().clone() for name, p in net.named_parameters()}
 

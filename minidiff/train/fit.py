@@ -67,6 +67,8 @@ def denoising_loss(
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
     t = torch.rand(len(x0), generator=generator).to(x0)
     eps = torch.randn(x0.shape, generator=generator).to(x0)
+    if not 0 <= drop <= 1 or (drop and getattr(denoise, "null", None) is None):
+        raise ValueError(f"drop={drop}: expected a share from 0 to 1, and 0 for a network without classes")
     if drop and cond is not None:
         hidden = (torch.rand(len(x0), generator=generator) < drop).to(cond.device)
         cond = torch.where(hidden, torch.as_tensor(denoise.null, device=cond.device), cond)
@@ -150,21 +152,27 @@ def fit(
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
     average, tally = EMA(net, ema), Tally(device)
     settings = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip, "weight_decay": weight_decay}
-    settings |= {"ema": ema, "seed": seed, "steps": steps} | (identity or {})
+    settings |= {"ema": ema, "seed": seed, "steps": steps}
+    kept = json.loads(json.dumps({"identity": identity or {}, "note": note or {}}))  # as a file will give it back
     done, samples, path, log = 0, 0, None, None
     if folder is not None:
         path = Path(folder) / "state.safetensors"
         if path.exists():
-            done, samples = restore_state(path, net, optimizer, average, settings)
+            done, samples, before = restore_state(path, net, optimizer, average, settings, kept["identity"])
+            if before != kept["note"]:  # steps of two revisions, say: both are told
+                kept["note"]["earlier"] = [*before.pop("earlier", []), before]
+            kept["note"] = before if done >= steps else kept["note"]
         log = open_log(Path(folder), done)
+
+    def check() -> None:
+        weights = [*net.state_dict().values(), *average.weights.values()]
+        if not (tally.finite() and all(bool(w.isfinite().all()) for w in weights)):
+            raise diverged(done, lr)
 
     def save() -> None:
         if path is not None:
-            weights = [*net.state_dict().values(), *average.weights.values()]
-            if not (tally.finite() and all(bool(w.isfinite().all()) for w in weights)):
-                raise diverged(done, lr)
-            about = {"step": done, "samples": samples, "note": note or {}}
-            save_state(path, net, optimizer, average, settings | about)
+            check()
+            save_state(path, net, optimizer, average, settings | kept | {"step": done, "samples": samples})
 
     net.train()
     bar = tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
@@ -191,9 +199,8 @@ def fit(
                         save()
                     if interrupted():
                         raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
+            check()
             mean, *levels = tally.means()
-            if not math.isfinite(mean):
-                raise diverged(done, lr)
             state = State(
                 done,
                 mean,

@@ -28,11 +28,18 @@ def save_state(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema
 
 
 def restore_state(
-    path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA, settings: dict[str, Any]
-) -> tuple[int, int]:
-    """Load a saved state in place; (step, samples). CheckpointError when it is damaged or of another run."""
+    path: Path,
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: EMA,
+    settings: dict[str, Any],
+    identity: dict[str, Any],
+) -> tuple[int, int, dict[str, Any]]:
+    """Load a saved state in place; (step, samples, note). CheckpointError when it is damaged or of another run."""
     tensors, header = checkpoint.read(path)
-    other = [f"{key} {header.get(key)!r}, now {value!r}" for key, value in settings.items() if header.get(key) != value]
+    was, now = header | header.get("identity", {}), settings | identity
+    keys = [*settings, *{**header.get("identity", {}), **identity}]
+    other = [f"{key} {was.get(key)!r}, now {now.get(key)!r}" for key in keys if was.get(key) != now.get(key)]
     if header.get("kind") != "training state" or other:
         raise CheckpointError(
             f"{path} is of another run ({'; '.join(other) or 'not a training state'}): use another folder or remove it"
@@ -47,7 +54,7 @@ def restore_state(
         slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["rng"])
-    return header["step"], header["samples"]
+    return header["step"], header["samples"], header.get("note", {})
 
 
 def open_log(folder: Path, start: int) -> TextIO:

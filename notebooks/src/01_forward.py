@@ -34,7 +34,7 @@
 #
 # `compute 1 min` · `you 2 h` · `memory 1 GB` · everything on this page is computed live
 #
-# To build something that creates, we begin with something that destroys. It is the easy half of diffusion: four lines of code, and nothing in them is learned. (Small networks come later on this page, as judges.) But everything that a model will ever learn, it learns from what these four lines do to its data. And they have surprises.
+# To build something that creates, we begin with something that destroys, the easy half of diffusion: four lines of code, and nothing in them is learned. (Small networks come later on this page, as judges.) But all that a model ever learns, it learns from what these four lines do to its data.
 #
 # Below are ten pieces of clothing. A thousand times, each pixel is made a little weaker and gets a little noise, in amounts from the table of DDPM (*denoising diffusion probabilistic models*, Ho and others, 2020), the paper that made this famous. Play it, pick one piece, and press pause when you can no longer tell what it is.
 
@@ -169,7 +169,7 @@ reveal(
 )
 
 # %% [markdown]
-# That was algebra. Now distrust it. Below, the lilac shape is the numbers that *walked*, through every single step; the orange outline is numbers that *jumped*, from other data and with other noise; the dashed line is the exact density. For this data we know it: each noisy peak is a Gaussian around `alpha` times its centre, with variance `alpha²·0.2² + sigma²`.
+# Distrust algebra. Below, the lilac shape is the numbers that *walked*, through every single step; the orange outline is numbers that *jumped*, from other data and with other noise; the dashed line is the exact density. For this data we know it: each noisy peak is a Gaussian around `alpha` times its centre, with variance `alpha²·0.2² + sigma²`.
 
 # %% tags=["core"]
 jumped = {}
@@ -290,8 +290,7 @@ def draw(schedule, t):
     fig, (left, right) = figure(columns=2, height=2.6)
     noisy = add_noise(SCHEDULES[schedule], few, still, torch.tensor(t))
     left.imshow(tile(noisy / noisy.std(), 2, scale=3))
-    left.set(title=f"{schedule}, t = {t:.2f}")
-    left.axis("off")
+    left.set(title=f"{schedule}, t = {t:.2f}", xticks=[], yticks=[])
     right.set(xlabel="t", ylabel="ell", xlim=(0, 1), ylim=(-6, 6))
     for (name, s), style in zip(SCHEDULES.items(), ("-", "--", ":"), strict=True):
         right.plot(line, ell(s, line), style, color=COLOURS["noise"], label=name)
@@ -323,7 +322,7 @@ pair = [add_noise(s, x0, eps, t) / expand(s.alpha(t), x0) for s, t in ((Linear()
 say(f"Largest difference of any pixel: **{(pair[0] - pair[1]).abs().max():.0e}**.")
 
 # %% [markdown]
-# So among schedules there is one way to destroy data, and a schedule is its *timetable*: how long to stay at which `ell`. Nothing else is in it. (There are other ways altogether, such as blurring or masking, and models that learn to undo those: Bansal and others, *Cold Diffusion*, 2022, arXiv 2208.09392. This course stays with Gaussian noise, whose arithmetic is the kindest.)
+# So among schedules there is one way to destroy data, and a schedule is its *timetable*: how long to stay at which `ell`. Nothing else is in it. (There are other ways altogether, such as blurring, and models that learn to undo those: Bansal and others, *Cold Diffusion*, 2022, arXiv 2208.09392.)
 #
 # Nor does anything in `add_noise` know that `x0` is an image. Here is a tune: four lines for the sound, and our one line for the noise. Look at the second curve, then listen to it.
 
@@ -529,7 +528,7 @@ for i, k in enumerate((500, 700)):
     axes[2 * i + 1].set_title("averaged to 28 px")
 show(
     fig,
-    alt="At step 500 the 448-pixel trousers shine through static, and averaged to 28 pixels they are clean. At step 700 they are a faint shadow in static, and the average still shows them clearly.",
+    alt="At step 500 the 448-pixel trousers shine through static, and averaged to 28 pixels they are nearly clean. At step 700 hardly a shadow is left in the static, and the average still shows them, speckled.",
     mark="live: DDPM's table, one image, seed 11",
 )
 late = ell(Betas(), torch.tensor(0.7))
@@ -539,11 +538,11 @@ say(
 )
 
 # %% [markdown]
-# Step 700 of 1,000, and little of *these* trousers is lost: they were drawn in blocks, and each says the same thing 256 times. A photograph of that size has details finer than a block, which no averaging brings back; what survives step 700 in any picture is its coarse shape, as far as neighbours agree. Averaging lets signal out of static. How far?
+# Step 700 of 1,000, and little of *these* trousers is lost: they were drawn in blocks, and each says the same thing 256 times. A photograph of that size has details finer than a block, which no averaging brings back; what survives step 700 in any picture is its coarse shape, as far as neighbours agree. How far does that go?
 #
 # ## A published mistake
 #
-# The article on its last step: "Step 1000 (Pure Noise): TV static … Original information destroyed … Indistinguishable from random noise". Most code says the same in its own way: it starts to sample from unit noise, "because" `x_1000` is unit noise. What does the table say?
+# The article on its last step: "Step 1000 (Pure Noise): TV static … Original information destroyed … Indistinguishable from random noise". Most code agrees: it starts to sample from unit noise, "because" `x_1000` is unit noise. What does the table say?
 
 # %% tags=["core"]
 one = torch.tensor(1.0, dtype=torch.float64)
@@ -553,7 +552,7 @@ say(
 )
 
 # %% [markdown]
-# Not zero, but tiny. Does it matter? A test: somebody takes an image that is all white (+1) or all black (−1), noises it to step 1000, and hands you the static. You look at the one thing that survives averaging best, the mean of all pixels, and say "white" if it is positive.
+# Not zero, but tiny. Does it matter? A test: somebody takes an image that is all white (+1) or all black (−1), noises it to step 1000, and hands you the static. You look at the mean of all pixels, and say "white" if it is positive.
 
 # %% tags=["core", "stage"]
 predict(

@@ -33,7 +33,7 @@
 #
 # **Ask a network which noise is in this point, punish squared errors, and it becomes the exact denoiser, the average of all answers.**
 #
-# `compute 2 min` · `you 2 h` · `memory 1 GB` · the toy networks are trained live, those for pictures are shipped
+# `compute 2 min` · `you 2 h` · `memory 1 GB` · small networks are trained live; those for pictures, and `toy-mlp`, are shipped
 #
 # Chapter 02 walked from noise to data with a formula. For all the clothes that there could be, nobody has one. Below, a network with shipped weights takes its place. The top row are eight pictures that it has never seen. In the second row they are drowned in noise, up to `t = 0.8`. Then the network is asked once (third row), and then sixteen times, in the small steps of chapter 02 (fourth row).
 
@@ -108,7 +108,7 @@ predict(
     "A network that always says 0 pays 1 on average. Train a good one for as long as you like. Its loss goes to",
     [
         "zero",
-        "a floor above zero, the same for every network",
+        "a floor above zero, the same for every network that sees x_t and t",
         "a floor above zero, and a larger network has a lower one",
     ],
 )
@@ -141,7 +141,7 @@ for step in range(1, steps + 1):
             snapshots[step] = [by_hand(line, torch.tensor(level)) for level in levels]
 
 # %% [markdown]
-# Watch it learn. Dashed is the exact denoiser of chapter 02, at three levels; orange is the network. A still shows that it arrives. Step through the film for what it cannot show: *which level is learned first, which last?* And keep an eye on the loss above each picture: *what does it do while the curves still move?*
+# Watch it learn. Dashed is the exact denoiser of chapter 02, at three levels; orange is the network. Step through the film: *which level is learned first, which last?* And keep an eye on the loss above each picture: *what does it do while the curves still move?*
 
 # %% tags=["core", "stage"]
 exact = exact_denoiser(source, schedule)
@@ -166,12 +166,12 @@ def recent(step):  # the mean loss of the last 50 steps
 slideshow(
     [frame(step) for step in snapshots],
     [f"step {step:,}, loss {recent(step):.2f}" for step in snapshots],
-    alt="The network's x0_hat as a function of x_t, at three levels side by side, with the exact one dashed: first nearly straight lines, then bent ones, at last curves that lie on the dashed ones, at t = 0.05 almost a straight line with a bend in its middle, at 0.2 an S, at 0.4 a gentle slope.",
+    alt="The network's x0_hat as a function of x_t, at three levels side by side, with the exact one dashed: first nearly straight lines, then bent ones, at last curves close to the dashed ones, at t = 0.05 almost a straight line with a bend in its middle, at 0.2 an S, at 0.4 a gentle slope.",
     mark=f"live: {steps:,} steps of 256 samples, seeds 0 and 1",
 )
 
 # %% [markdown]
-# The loss falls within a few hundred steps and then hardly moves, while the curves go on bending into place. A loss that looks finished is not a network that is finished. To see the rest, we must know what the loss is made of.
+# The loss falls within a few hundred steps and then hardly moves, while the curves go on moving. A loss that looks finished is not a network that is finished. To see the rest, we must know what the loss is made of.
 #
 # ## Why the loss does not go to zero
 #
@@ -198,7 +198,7 @@ bills = torch.stack([bill(by_hand, t) for t in ts])  # (levels, 3, n)
 means, errors = bills.mean((0, 2)), bills.mean(0).std(1) / cards**0.5
 reveal(
     "learned-denoiser.floor",
-    "a floor above zero, the same for every network",
+    "a floor above zero, the same for every network that sees x_t and t",
     f"The network pays {means[0]:.4f}. The exact denoiser itself pays **{means[1]:.4f} ± {errors[1]:.4f}** (standard error, n = {cards:,} at each of 25 levels).",
 )
 table(
@@ -259,7 +259,7 @@ def distance(denoise):
 
 
 say(
-    f"Distance to the exact answer (root mean square, in `eps_hat`): by hand **{distance(by_hand):.3f}**, with `fit` **{distance(fitted):.3f}**, after the same number of steps."
+    f"Distance to the exact answer (root mean square, in `eps_hat`, over every third of the 25 levels): by hand **{distance(by_hand):.3f}**, with `fit` **{distance(fitted):.3f}**, after the same number of steps."
 )
 
 # %% [markdown]
@@ -320,7 +320,7 @@ for name, denoise in walkers.items():
 table(["denoiser", f"in a peak (n = {len(x):,})", "right of 0"], [*rows, ["(the data)", "99.7%", "30.0%"]])
 
 # %% [markdown]
-# The median walks, and every sample that it makes looks right. What it gets wrong is the *proportions*: at each fork the majority takes all, so the smaller peak gets too little. No single sample could show that; you have to count.
+# The median walks, and every sample that it makes looks right. What it gets wrong is the *proportions*: at each fork the majority takes all, so the smaller peak gets too little. No single sample could show that; you have to count. (That the exact mean misses 30% a little, too, is the price of fifty steps.)
 #
 # ## A published mistake: what noise was added *at this step*?
 #
@@ -380,7 +380,7 @@ table(head, [[k / 1000, *(f"{v:.1%}" for v in row)] for k, row in zip(ks, r2, st
 reveal(
     "learned-denoiser.increment",
     "less than 5%",
-    f"Averaged over these levels: total {r2[:, 0].mean():.0%}, last push **{r2[:, 2].mean():.1%}**, and the trained network gets {r2[:, 3].mean():.1%} of it. The rest of the target is pure chance.",
+    f"Averaged over these levels: total {r2[:, 0].mean():.0%}, last push **{r2[:, 2].mean():.1%}**, and the trained network explains {r2[:, 3].mean():.1%}. The rest of the target is pure chance.",
 )
 
 # %% [markdown]
@@ -414,13 +414,13 @@ fig, axes = figure(columns=4, height=2.0)
 kinds = ("model", "control", "control", "control")
 for ax, kind, (name, x) in zip(axes, kinds, clouds.items(), strict=True):
     inside = ((x.abs() - 1).abs() < 0.6).float().mean()
-    ax.hist(x, bins=60, range=(-3, 3), density=True, color=COLOURS[kind], alpha=0.45)
+    ax.hist(x.clamp(-3, 3), bins=60, range=(-3, 3), density=True, color=COLOURS[kind], alpha=0.45)
     ax.plot(line * 1.5, source.log_prob(line * 1.5).exp(), color=COLOURS["exact"], dashes=(4, 2), linewidth=1.2)
     ax.set(title=f"{name}\nin a peak {inside:.0%}\nright of 0: {(x > 0).float().mean():.0%}", yticks=[], ylim=(0, 1.9))
 show(
     fig,
     alt="Four histograms of samples over the dashed density of the data. Total noise: two peaks in their places. Last push, torch.rand, and not told t: shapes that miss the two peaks or their weights.",
-    mark=f"live: n = {len(x):,}, 50 steps, seed 4; truth: 99.7% in a peak, 30% right of 0",
+    mark=f"live: n = {len(x):,}, 50 steps, seed 4; beyond 3 is drawn at 3; truth: 99.7% in a peak, 30% right of 0",
 )
 
 # %% tags=["core", "stage"]
@@ -486,7 +486,7 @@ formula = exact_mean(drowned, alpha, sigma)
 # %% tags=["core", "stage"]
 show(
     image_grid(torch.cat([eight, fog, formula]), columns=8, rows=["original", "network", "formula"]),
-    alt="Eight originals; below them the network's single answers, blurred ghosts; below those the exact means over the training pictures, nearly the same ghosts.",
+    alt="Eight originals; below them the network's single answers, blurred ghosts; below those the exact means over the training pictures: much the same ghosts; the bag's is sharper, and in the sneaker's there is the outline of a shoe.",
     mark=f"live: t = 0.8 (ell = {ell(unet.schedule, level):.2f}), seed 0; formula: exact mean over {len(train):,} training pictures",
 )
 
@@ -500,12 +500,12 @@ near, far = rms(fog, formula), rms(fog, formula.roll(1, 0))
 guess = torch.zeros(len(fashion.NAMES)).index_add(0, kinds, chances(drowned, alpha, sigma)[6])
 top = ", ".join(f"{fashion.NAMES[k]} {guess[k]:.0%}" for k in guess.argsort(descending=True)[:4].tolist())
 say(
-    f"Distance from the network's answer to the formula's, a pixel, rms: **{near.mean():.2f}** ({near.min():.2f} to {near.max():.2f}, n = 8). To the formula's answer for the picture next to it, as a control: {far.mean():.2f}."
+    f"Distance from the network's answer to the formula's, a pixel, rms: **{near.mean():.2f}** ({near.min():.2f} to {near.max():.2f}, n = 8). To the formula's answer for its neighbour in the row, another kind, as a control: {far.mean():.2f}."
 )
 say(f"What the drowned sneaker was, by the formula: {top}; a sneaker {guess[7]:.0%}.")
 
 # %% [markdown]
-# **The fog is not a weak network. It is the right answer**: what all pictures that could be under this noise have in common. And the riddle of the sneaker is solved. Under *this* noise, Bayes' rule itself takes it for a sandal, rather than a sneaker. The network that returned a sandal did not fail to see; it saw what there was.
+# **The fog is not a weak network. It is the right answer**, nearly: what all pictures that could be under this noise have in common. And the sneaker? Under *this* noise Bayes' rule itself puts a sandal first and a sneaker far behind. A network that returns a sandal did not fail to see; it saw what there was. (Other noise over the same sneaker tells another story. And where the two rows differ, the network has something left to learn: the formula still has the outline of a shoe.)
 #
 # One can also get there from the other side. If one call is the mean, then it must equal the average over many returns from that same `x_t`, each with fresh noise on its way.
 
@@ -558,7 +558,7 @@ show(
         columns=8,
         rows=["original", *(f"t = {t}" for t in stops)],
     ),
-    alt="Eight test images and what returns from four levels. From 0.3 the same items, slightly smoothed; from 0.6 the same kind with other details; from 0.8 half of them are another kind; from 1.0 all are unrelated items.",
+    alt="Eight test images and what returns from four levels. From 0.3 the same items, slightly smoothed; from 0.6 the same kind with other details; from 0.8 half of them are another kind; from 1.0 what comes has nothing to do with what went.",
     mark="live: seeds 10 to 13, shipped weights",
 )
 

@@ -30,7 +30,7 @@ def exercise(
     hints: tuple[str, ...],
     solution: str,
 ) -> Exercise:
-    """An `Exercise`, its known wrong answers as `{name: (function, message)}`. The fields are those of `Exercise`."""
+    """An `Exercise` of usual tolerance, its known wrong answers as `{name: (function, message)}`."""
     known = tuple(Wrong(name, fn, message) for name, (fn, message) in wrong.items())
     return Exercise(id, title, difficulty, minutes, reference, inputs, known, hints, solution)
 
@@ -50,7 +50,7 @@ def levels(generator: Generator, *shape: int) -> tuple[Tensor, Tensor]:
 
     Example: `alpha, sigma = levels(generator, 5)`.
     """
-    return uniform(generator, 0.35, 1.1, *shape), uniform(generator, 0.3, 1.3, *shape)
+    return uniform(generator, 0.35, 0.95, *shape), uniform(generator, 0.3, 1.3, *shape)
 
 
 def one_beta(generator: Generator) -> tuple[Tensor, Tensor]:

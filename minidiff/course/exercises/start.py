@@ -52,7 +52,7 @@ MIX = exercise(
             "You put `1 - alpha` for sigma. That holds in one schedule only (`Linear`); here you are handed sigma, so use it.",
         ),
         "sigma from alpha": (
-            lambda x0, eps, a, s: a * x0 + (1 - a**2).abs().sqrt() * eps,
+            lambda x0, eps, a, s: a * x0 + (1 - a**2).sqrt() * eps,
             "You compute sigma from alpha, as if their squares added up to one. Some schedules do that and some do not; here you are handed sigma.",
         ),
     },

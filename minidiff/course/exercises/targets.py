@@ -12,8 +12,9 @@ Inputs = tuple[Tensor, ...]
 
 
 def _row(generator: Generator, *shape: int) -> Inputs:
-    """a below 0, b above 0: with alpha, sigma > 0 the determinant is far from 0."""
-    return -uniform(generator, 0.3, 1.3, *shape), uniform(generator, 0.3, 1.3, *shape)
+    """a and b of opposite signs: with alpha, sigma > 0 the determinant is far from 0, above it or below."""
+    sign = 1 - 2 * torch.randint(2, shape, generator=generator)
+    return -sign * uniform(generator, 0.3, 1.3, *shape), sign * uniform(generator, 0.3, 1.3, *shape)
 
 
 # --- solve -----------------------------------------------------------------------------------------------------------
@@ -88,6 +89,10 @@ GAIN = exercise(
         "squared": (
             lambda a, b, al, s, r: (al / (al * b - s * a)) ** 2 * r,
             "You multiply by the square of the factor. That is right for squared errors; r is a root mean square.",
+        ),
+        "no absolute value": (
+            lambda a, b, al, s, r: al / (al * b - s * a) * r,
+            "The factor is right, but its sign is not asked: an error's size is never negative.",
         ),
         "not divided": (
             lambda a, b, al, s, r: al * r,
