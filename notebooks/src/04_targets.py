@@ -391,7 +391,7 @@ table(
 )
 
 # %% [markdown]
-# The distances settle the bet: the output moves them by factors of thirty and of a thousand, the currency by two. Count what the network has to carry. To say `x0`, it must put out a point of the sheet: *two* numbers' worth, however many dimensions there are around. To say `eps`, it must put out 128 independent numbers, each of which it has just been given, and every one must come out unharmed, since `solve` multiplies what is missing by up to 49. Our network has 128 channels inside, and they are busy with other things. The control in the last table gives it four times as many.
+# The distances settle the bet: the output moves them by factors of thirty and of a thousand, the currency by two. Count what the network has to carry. To say `x0`, it must put out a point of the sheet: *two* numbers' worth, however many dimensions there are around. To say `eps`, it must put out 128 independent numbers, each of which it has just been given, and every one must come out unharmed, since `solve` multiplies what is missing by up to 49. Our network has 128 channels inside, and they are busy with other things. The control in the last table gives it four times as many: then even `eps` comes back to the sheet, though not to the spots.
 #
 # So the rule of thumb is not "predict the noise", nor "predict the data". It is: *ask for what a network of this size can say.* In the plane, where each can say everything, it is the `x0` network that draws the worst spots at its best: its slips are amplified where little noise is left. Large patches in narrow transformers cannot say the noise, and newer ones have gone back to asking for the data (Li and He, below, found this table on photographs).
 #
