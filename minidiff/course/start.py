@@ -38,7 +38,6 @@ VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how man
 EXTRAS = {"test": ("course", "dev", "peers")}  # every other verb: ("course",)
 HELLO = ROOT / "outputs" / "hello.png"
 PIP = "install --disable-pip-version-check --no-input --progress-bar off -c requirements.lock -e"
-FORMAT = "format --check --output-format concise ."
 Stage = tuple[str, Callable[[], str | None]]  # title, action; the answer follows "done in", None says nothing
 
 
@@ -260,7 +259,9 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
     ]
     test: list[Stage] = [
         tool("ruff: lint", "ruff", "check", ".", trouble="ruff finds the faults above"),
-        tool("ruff: format", "ruff", *FORMAT.split(), trouble="run 'ruff format' on the files above"),
+        tool(
+            "ruff: format", *"ruff format --check --output-format concise .".split(), trouble="run 'ruff format' first"
+        ),
         tool("pyright: types", "pyright", "--pythonpath", python, trouble="pyright finds the errors above"),
         # pytest's summary stays the last line of the output: CI reads it
         tool("pytest, notebooks included", "pytest", "-q", trouble="", note=None),
