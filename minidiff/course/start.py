@@ -259,9 +259,7 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
     ]
     test: list[Stage] = [
         tool("ruff: lint", "ruff", "check", ".", trouble="ruff finds the faults above"),
-        tool(
-            "ruff: format", *"ruff format --check --output-format concise .".split(), trouble="run 'ruff format' first"
-        ),
+        tool("ruff: format", *"ruff format --check --output-format concise .".split(), trouble="run 'ruff format'"),
         tool("pyright: types", "pyright", "--pythonpath", python, trouble="pyright finds the errors above"),
         # pytest's summary stays the last line of the output: CI reads it
         tool("pytest, notebooks included", "pytest", "-q", trouble="", note=None),
