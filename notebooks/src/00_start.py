@@ -64,7 +64,7 @@ show(
 )
 
 # %% [markdown]
-# Nobody photographed these clothes. A minute ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*. The code of the picture itself is folded away, here and everywhere: in Jupyter one click on the bar at its left opens it.
+# Nobody photographed these clothes. A minute ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*. The code of the picture itself is folded away, here and everywhere: in Jupyter one click on the three dots opens it.
 #
 # How does a guesser become a painter? Step through it. On the left is the picture as it stands, on the right the network's guess of what it is going to be. Ask yourself: *when is it decided what the thing will be, and when is it decided what it looks like?*
 
