@@ -12,7 +12,7 @@ from typing import Any
 
 from minidiff.threads import share
 
-SWEEP_NAMES = ("targets", "calls", "data-size")
+SWEEP_NAMES = ("targets", "unet-arms", "data-size", "calls")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from einops import rearrange
 
 from minidiff.nn.classifier import Classifier
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
@@ -99,6 +100,20 @@ def test_unet_refuses_other_shapes(shape):
     assert str(shape) in str(error.value) and "(B, 1, H, W) with H and W even" in str(error.value)
     with pytest.raises(ValueError, match="base=12"):
         UNet(1, base=12)
+
+
+def test_unet_folds_pixels_at_the_door_and_unfolds_them_where_they_were():
+    """It is the plain network on 2x2 pixels in a column of channels, folded and unfolded here by hand."""
+    net, plain = UNet(3, 8, (1, 2), 1, patch=2), UNet(12, 8, (1, 2), 1)
+    plain.load_state_dict(stir(net).state_dict())
+    x, ell = torch.randn(2, 3, 28, 20), torch.randn(2)
+    y = plain(rearrange(x, "b c (h p) (w q) -> b (c p q) h w", p=2, q=2), ell)
+    torch.testing.assert_close(net(x, ell), rearrange(y, "b (c p q) h w -> b c (h p) (w q)", p=2, q=2))
+    for net, size in ((UNet(1, 8, (1,), 1, patch=4), (28, 30)), (UNet(1, 8, (1,), 1, patch=3), (27, 27))):
+        with pytest.raises(ValueError, match="H and W multiples of (4|6)"):
+            net(torch.zeros(1, 1, *size), torch.zeros(1))
+    with pytest.raises(ValueError, match="patch=0"):
+        UNet(1, patch=0)
 
 
 def test_a_fresh_block_passes_its_input_through():

@@ -15,6 +15,7 @@ from minidiff.recipes.draw import generate
 from minidiff.recipes.fashion import copying
 from minidiff.sample import ddim
 from minidiff.schedule import Linear
+from minidiff.sweeps import images, targets
 
 
 class Net(torch.nn.Module):
@@ -159,21 +160,21 @@ def test_shipped_results_hold_what_was_measured(path, monkeypatch):
 
 def test_the_sheet_and_its_report():
     """The exact denoiser, which knows the sheet, draws on it; points off it are seen at their distance."""
-    frame = sweeps.sheet(16)
+    frame = targets.sheet(16)
     torch.testing.assert_close(frame @ frame.T, 8 * torch.eye(2), atol=1e-4, rtol=0)
-    flat = sweeps.PLANE.sample(500, torch.Generator().manual_seed(0))
-    report = sweeps.sheet_report(flat @ frame, frame)
+    flat = targets.PLANE.sample(500, torch.Generator().manual_seed(0))
+    report = targets.sheet_report(flat @ frame, frame)
     assert report["off_sheet"] < 1e-5 and report["in_mode"] > 0.98 and report["n"] == 500
     normal = torch.linalg.qr(torch.cat([frame.T, torch.randn(16, 1, generator=torch.Generator().manual_seed(1))], 1)).Q
-    moved = sweeps.sheet_report(flat @ frame + 0.7 * 8**0.5 * normal[:, 2], frame)
+    moved = targets.sheet_report(flat @ frame + 0.7 * 8**0.5 * normal[:, 2], frame)
     assert abs(moved["off_sheet"] - 0.7) < 1e-4
-    assert sweeps.sheet_report(3 * torch.randn(500, 2) @ frame, frame)["in_mode"] < 0.3
+    assert targets.sheet_report(3 * torch.randn(500, 2) @ frame, frame)["in_mode"] < 0.3
 
 
 def test_every_sweep_can_run(here):
     """One setting of each, at smoke scale."""
     assert set(SWEEP_NAMES) == set(sweeps.SWEEPS)
-    for name in ("targets", "calls", "data-size"):
+    for name in SWEEP_NAMES:
         setting = sweeps.get(name).settings()[0]
         row = sweeps.get(name).measure(**setting)
         assert row["n"] > 0 and all(isinstance(value, int | float) for value in row.values())
@@ -195,8 +196,8 @@ def test_cli_refuses_what_makes_no_sense(capsys, words, message):
 
 
 def test_one_call_of_every_solver(here):
-    exact = exact_denoiser(sweeps.PLANE, Linear())
-    for solver in sweeps.SOLVERS.values():
+    exact = exact_denoiser(targets.PLANE, Linear())
+    for solver in images.SOLVERS.values():
         x = torch.randn(4, 2)
         *_, (t, end, _) = solver(exact, x, torch.tensor([1.0, 0.0]), Linear())
         assert torch.isfinite(end).all() and t == 0

@@ -1,6 +1,7 @@
 """Training: it learns, it resumes exactly, it survives kill -9 and Ctrl-C, and it trusts no file it should not."""
 
 import json
+import math
 import os
 import pickle
 import random
@@ -23,7 +24,7 @@ from minidiff.train import checkpoint
 from minidiff.train.batches import fresh, shuffled
 from minidiff.train.checkpoint import CheckpointError
 from minidiff.train.ema import EMA
-from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate
+from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate, logit_normal
 
 RUN = """
 import sys, torch
@@ -357,3 +358,15 @@ def test_a_share_of_hidden_labels_that_makes_no_sense_is_refused(drop, classes):
     batch = (torch.zeros(4, 1), torch.zeros(4, dtype=torch.long)) if classes else (torch.zeros(4, 1),)
     with pytest.raises(ValueError, match="drop="):
         denoising_loss(denoise, batch, torch.Generator(), drop=drop)
+
+
+def test_logit_normal_levels_favour_the_middle_and_reach_the_loss():
+    """Against the normal distribution's own table; and what the loss reports is what was drawn."""
+    t = logit_normal(20_000, torch.Generator().manual_seed(0))
+    for z, below in ((-1.0, 0.1587), (0.0, 0.5), (1.5, 0.9332)):
+        edge = 1 / (1 + math.exp(-z))
+        assert abs(float((t < edge).float().mean()) - below) < 0.012
+    denoise, x0 = Denoiser(MLP(2, width=16, depth=1), Linear()), torch.randn(4000, 2)
+    drawn = denoising_loss(denoise, (x0,), torch.Generator().manual_seed(1), levels=logit_normal)[1]
+    plain = denoising_loss(denoise, (x0,), torch.Generator().manual_seed(1))[1]
+    assert drawn.std() < 0.23 < 0.27 < plain.std()

@@ -6,6 +6,8 @@ convolution of stride 2 and return by repeating pixels to exactly the size on th
 Sources: Ronneberger et al. 2015, arXiv 1505.04597; Ho et al. 2020, arXiv 2006.11239, appendix B.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,24 +41,34 @@ class ResBlock(nn.Module):
 class UNet(nn.Module):
     """`net(x (B,C,H,W), ell (B,), cond) -> y (B,C,H,W)` for images of any even size.
 
-    channels: C. base: features at full size, a multiple of 8. mults: features at each size, in units of base; one
-    halving between neighbours. blocks: residual blocks at each size on the way down (one more on the way up).
-    classes: 0, or the number of class labels (label `classes` and None mean none). ValueError for an odd size,
-    another number of channels or a label out of range.
+    channels: C. base: features at the largest size, a multiple of 8. mults: features at each size, in units of base;
+    one halving between neighbours. blocks: residual blocks at each size on the way down (one more on the way up).
+    classes: 0, or the number of class labels (label `classes` and None mean none). patch: pixels folded into channels
+    at the door, patch x patch of them, and unfolded at the end: the largest size inside is H / patch, which costs
+    patch^2 times less. ValueError for a size that is no multiple of 2 and patch, another number of channels or a label
+    out of range.
     Example: `UNet(1, base=32, mults=(1, 2, 2))(torch.randn(2, 1, 28, 28), torch.zeros(2))` is (2, 1, 28, 28).
     """
 
     def __init__(
-        self, channels: int, base: int = 32, mults: tuple[int, ...] = (1, 2, 2), blocks: int = 2, classes: int = 0
+        self,
+        channels: int,
+        base: int = 32,
+        mults: tuple[int, ...] = (1, 2, 2),
+        blocks: int = 2,
+        classes: int = 0,
+        patch: int = 1,
     ):
         super().__init__()
         if base % 8 or base < 8:
             raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
-        self.channels = channels
+        if patch < 1:
+            raise ValueError(f"patch={patch}: expected a whole number of pixels, 1 or more")
+        self.channels, self.patch = channels, patch
         context = 4 * base
         self.level = NoiseEmbedding(context)
         self.label = LabelEmbedding(classes, context) if classes else None
-        self.inp = nn.Conv2d(channels, base, 3, padding=1)
+        self.inp = nn.Conv2d(channels * patch**2, base, 3, padding=1)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
         widths, skips = [base * m for m in mults], [base]
         here = base
@@ -75,13 +87,15 @@ class UNet(nn.Module):
                 here = width
             if i > 0:
                 self.grow.append(nn.Conv2d(here, here, 3, padding=1))
-        self.out = nn.Sequential(nn.GroupNorm(8, here), nn.SiLU(), nn.Conv2d(here, channels, 3, padding=1))
+        self.out = nn.Sequential(nn.GroupNorm(8, here), nn.SiLU(), nn.Conv2d(here, channels * patch**2, 3, padding=1))
         self.blocks = blocks
 
     def forward(self, x: Tensor, ell: Tensor, cond: Tensor | None = None) -> Tensor:
-        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % 2 or x.shape[3] % 2:
+        step = math.lcm(2, self.patch)
+        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % step or x.shape[3] % step:
+            even = "even" if step == 2 else f"multiples of {step}"
             raise ValueError(
-                f"this U-Net takes images (B, {self.channels}, H, W) with H and W even, got {tuple(x.shape)}"
+                f"this U-Net takes images (B, {self.channels}, H, W) with H and W {even}, got {tuple(x.shape)}"
             )
         context = self.level(ell)  # (B, E)
         if self.label is not None:
@@ -90,7 +104,7 @@ class UNet(nn.Module):
             raise ValueError("this network was built without classes: it cannot be told cond")
         context = F.silu(context)
 
-        h = self.inp(x)  # (B, base, H, W)
+        h = self.inp(F.pixel_unshuffle(x, self.patch))  # (B, base, H/patch, W/patch)
         bridge = [h]
         for i, block in enumerate(self.down):
             h = block(h, context)
@@ -107,4 +121,4 @@ class UNet(nn.Module):
             if nth == self.blocks and level < len(self.grow):
                 size = bridge[-1].shape[-2:]  # the size before the halving, odd or even
                 h = self.grow[level](F.interpolate(h, size=size, mode="nearest"))
-        return self.out(h)
+        return F.pixel_shuffle(self.out(h), self.patch)  # (B, C, H, W)

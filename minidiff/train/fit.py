@@ -50,6 +50,19 @@ class State:
         return json.dumps(row)
 
 
+def uniform(n: int, generator: Generator) -> Tensor:
+    """n noise levels, each as likely as any other, (n,). Example: `uniform(4, torch.Generator())`."""
+    return torch.rand(n, generator=generator)
+
+
+def logit_normal(n: int, generator: Generator) -> Tensor:
+    """n noise levels with their middle favoured, (n,): the logistic function of unit normal numbers.
+
+    Source: Esser et al. 2024, arXiv 2403.03206, section 3.1. Example: `logit_normal(4, torch.Generator())`.
+    """
+    return torch.randn(n, generator=generator).sigmoid()
+
+
 def denoising_loss(
     denoise: predict.Denoiser,
     batch: Batch,
@@ -57,15 +70,17 @@ def denoising_loss(
     drop: float = 0.0,
     space: str | None = None,
     weight: Callable[[Tensor], Tensor] | None = None,
+    levels: Callable[[int, Generator], Tensor] = uniform,
 ) -> tuple[Tensor, Tensor]:
     """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. Returns losses and levels, (B,) each.
 
     batch: (x0,) or (x0, labels). drop: the share of labels replaced by the network's null label, so that one network
     learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). space, weight: `predict.loss`.
+    levels: how t is drawn, `uniform` or `logit_normal`.
     Example: `fit(denoise, shuffled([x0, labels], 128), 1000, loss=partial(denoising_loss, drop=0.1))`.
     """
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
-    t = torch.rand(len(x0), generator=generator).to(x0)
+    t = levels(len(x0), generator).to(x0)
     eps = torch.randn(x0.shape, generator=generator).to(x0)
     if not 0 <= drop <= 1 or (drop and getattr(denoise, "null", None) is None):
         raise ValueError(f"drop={drop}: expected a share from 0 to 1, and 0 for a network without classes")

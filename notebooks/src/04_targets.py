@@ -53,7 +53,7 @@ from minidiff.data.toy import two_peaks
 from minidiff.nn.mlp import MLP
 from minidiff.predict import det, row
 from minidiff.schedule import VP, Cosine, Karras, rho_grid
-from minidiff.sweeps import LEVELS, PLANE, sheet, sheet_loss, sheet_report
+from minidiff.sweeps.targets import LEVELS, PLANE, sheet, sheet_loss, sheet_report
 
 scale = start(needs="0.1")
 
