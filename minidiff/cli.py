@@ -12,7 +12,7 @@ from typing import Any
 
 from minidiff.threads import share
 
-SWEEP_NAMES = ("targets", "unet-arms", "data-size", "calls")
+SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "variance", "data-size", "calls")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,7 +116,8 @@ def sweep(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.name} is a sweep: it knows its sizes, and takes --record only")
     print(f"{args.name}: {sweeps.SWEEPS[args.name].about}")
     for row in sweeps.run(args.name):
-        print("  " + ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+        words = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if k != "pixels"}
+        print("  " + ", ".join(f"{k} {v}" for k, v in words.items()))
     if args.record:
         print("written:", sweeps.record(args.name))
     return 0

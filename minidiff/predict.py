@@ -171,6 +171,32 @@ def loss(
     return error.flatten(1).mean(1)  # (B,)
 
 
+def on_schedule(denoise: Denoise, other: Schedule) -> Denoise:
+    """A denoiser as one of another schedule: at each t of `other` it is asked at its own level of the same ell.
+
+    Two schedules with the same sigma / alpha show the same picture at another brightness, so the point is rescaled
+    and nothing is trained again. Source: Karras et al. 2022, arXiv 2206.00364, appendix B.
+    Example: `ddim(on_schedule(load("fashion-unet"), Betas()), x, uniform_grid(20), eta=1)`.
+    """
+    own: Schedule = getattr(denoise, "schedule")  # noqa: B009 (a function has no such field)
+
+    def there(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+        t = torch.as_tensor(t)
+        wanted = ell(other, t.double())
+        low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
+        for _ in range(40):  # ell rises with t: halve until the level is found
+            middle = (low + high) / 2
+            below = ell(own, middle) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        s = ((low + high) / 2).to(t.dtype)
+        size = torch.hypot(own.alpha(s), own.sigma(s)) / torch.hypot(other.alpha(t), other.sigma(t))
+        return denoise(expand(size, x_t) * x_t, s, cond)
+
+    for name, value in (("schedule", other), ("null", getattr(denoise, "null", None))):
+        setattr(there, name, value)
+    return there
+
+
 LARGEST_W = 1000.0
 
 

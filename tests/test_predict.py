@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from minidiff.data.toy import two_peaks
+from minidiff.data.toy import grid25, two_peaks
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import UNet
-from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, row, score, solve
+from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, on_schedule, row, score, solve
 from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise
 
 F64 = torch.float64
@@ -330,3 +330,17 @@ def test_guide_finds_the_null_label_of_its_network():
     denoise, x = Denoiser(MLP(2, width=16, depth=1, classes=3), Linear()), torch.randn(4, 2)
     label = torch.tensor([0, 1, 2, 2])
     assert torch.equal(guide(denoise, 2.0)(x, 0.5, label), guide(denoise, 2.0, null=3)(x, 0.5, label))
+
+
+@pytest.mark.parametrize("own, other", [(Linear(), Cosine()), (Cosine(), Betas()), (Karras(), Linear())])
+def test_a_denoiser_on_another_schedule_is_the_one_built_for_it(own, other):
+    """The row x0 means the same everywhere: one network, told one schedule or the other, gives the same answers."""
+    torch.manual_seed(0)
+    net = MLP(2, width=16, depth=1, classes=3)
+    x, t, label = torch.randn(9, 2), torch.linspace(0.05, 0.95, 9), torch.arange(9) % 3
+    moved, built = on_schedule(Denoiser(net, own, "x0", 0.7), other), Denoiser(net, other, "x0", 0.7)
+    torch.testing.assert_close(moved(x, t, label), built(x, t, label), rtol=1e-3, atol=1e-4)
+    assert (moved(x, t, label) - Denoiser(net, own, "x0", 0.7)(x, t, label)).abs().max() > 1e-3  # the control
+    assert moved.schedule is other and moved.null == 3
+    exact = on_schedule(exact_denoiser(grid25(), own), other)
+    torch.testing.assert_close(exact(x, t), exact_denoiser(grid25(), other)(x, t), rtol=1e-3, atol=1e-4)

@@ -9,13 +9,15 @@ import torch
 from minidiff import recipes, sweeps
 from minidiff.cli import SWEEP_NAMES, main
 from minidiff.data import fashion
+from minidiff.data.toy import Mixture
 from minidiff.files import root
 from minidiff.predict import Denoiser, exact_denoiser
 from minidiff.recipes.draw import generate
 from minidiff.recipes.fashion import copying
-from minidiff.sample import ddim
-from minidiff.schedule import Linear
-from minidiff.sweeps import images, targets
+from minidiff.sample import ddim, last
+from minidiff.schedule import Betas, Linear, uniform_grid
+from minidiff.sweeps import images, targets, unet
+from minidiff.sweeps.row import pack, unpack
 
 
 class Net(torch.nn.Module):
@@ -177,7 +179,8 @@ def test_every_sweep_can_run(here):
     for name in SWEEP_NAMES:
         setting = sweeps.get(name).settings()[0]
         row = sweeps.get(name).measure(**setting)
-        assert row["n"] > 0 and all(isinstance(value, int | float) for value in row.values())
+        numbers = [value for key, value in row.items() if key != "pixels"]
+        assert row["n"] > 0 and all(isinstance(value, int | float) for value in numbers)
 
 
 @pytest.mark.parametrize(
@@ -201,3 +204,57 @@ def test_one_call_of_every_solver(here):
         x = torch.randn(4, 2)
         *_, (t, end, _) = solver(exact, x, torch.tensor([1.0, 0.0]), Linear())
         assert torch.isfinite(end).all() and t == 0
+
+
+def test_the_small_variance_is_ddims_and_the_large_one_keeps_unit_noise():
+    """Small: equal to `ddim(eta=1)`. Large: where the data is unit noise, every level keeps variance 1 in few steps."""
+    source, table = Mixture(torch.zeros(1, 1), 1.0), Betas()
+    exact = exact_denoiser(source, table)
+    x, grid = torch.randn(20_000, 1, generator=torch.Generator().manual_seed(0)), uniform_grid(4)
+    ends = {}
+    for large in (False, True):
+        ends[large] = last(images.ancestral(exact, x, grid, large=large, generator=torch.Generator().manual_seed(1)))
+    by_ddim = last(ddim(exact, x, torch.tensor([1.0, 0.75, 0.5]), eta=1, generator=torch.Generator().manual_seed(1)))
+    walk = images.ancestral(exact, x, torch.tensor([1.0, 0.75, 0.5]), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(last(walk), by_ddim, rtol=1e-4, atol=1e-5)
+    *_, before, _ = images.ancestral(exact, x, grid, large=True, generator=torch.Generator().manual_seed(1))
+    assert abs(float(before[1].var()) - 1) < 0.04
+    *_, before, _ = images.ancestral(exact, x, grid, generator=torch.Generator().manual_seed(1))
+    assert float(before[1].var()) < 0.8  # the control
+
+
+def test_pictures_survive_a_row():
+    x = torch.rand(3, 1, 5, 4) * 2 - 1
+    assert (unpack(pack(x)) - x).abs().max() < 1 / 254 and unpack(pack(x)).shape == x.shape
+
+
+def test_each_part_left_out_is_really_gone():
+    """What a part is for, and that it is gone without it; the whole network is the control of each."""
+    image, dark, levels = torch.randn(2, 1, 28, 28), torch.zeros(2, 1, 28, 28), torch.tensor([-3.0, 3.0])
+
+    def net(part):
+        made = unet.fresh_unet(**unet.SHAPE)
+        unet.PARTS[part](made)
+        for p in made.parameters():
+            p.data += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+        return made
+
+    whole = net("nothing left out")
+    hears = [(n(image[:1], levels[:1]) - n(image[:1], levels[1:])).abs().max() for n in (whole, net("no noise level"))]
+    assert hears[0] > 1e-3 and hears[1] == 0
+    cut, seen = net("no bridges"), []
+    cut.up[-1].norm1.register_forward_hook(lambda m, i, o: seen.append(i[0]))
+    cut(image, levels)
+    assert (seen[0][:, 32:] == 0).all() and (seen[0][:, :32] != 0).any()
+    flat, seen = net("no halvings"), []
+    flat.mid[0].register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
+    whole.mid[0].register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
+    assert flat(image, levels).shape == image.shape and whole(image, levels).shape == image.shape and seen == [14, 4]
+    block, x = net("no residual sums").down[0], torch.randn(2, 32, 14, 14)
+    context = torch.zeros(2, 128)
+    with torch.no_grad():
+        for p in block.conv2.parameters():
+            p.zero_()
+    assert block(x, context).abs().max() < 1e-5 and whole.down[0](x, context).abs().max() > 0.1
+    assert not any(isinstance(m, torch.nn.GroupNorm) for m in net("no normalisation").modules())
+    assert net("no normalisation")(dark, levels).isfinite().all()

@@ -10,16 +10,16 @@ from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
 from minidiff.files import atomic_write
-from minidiff.predict import Denoiser, guide
+from minidiff.predict import Denoise, guide
 from minidiff.sample import Steps, dpmpp_2m, prior
 from minidiff.sample import last as final
-from minidiff.schedule import uniform_grid
+from minidiff.schedule import Schedule, uniform_grid
 
 Sampler = Callable[..., Steps]
 
 
 def generate(
-    denoise: Denoiser,
+    denoise: Denoise,
     n: int,
     shape: tuple[int, ...],
     calls: int = 50,
@@ -28,25 +28,29 @@ def generate(
     *,
     labels: Tensor | None = None,
     w: float = 1.0,
+    interval: tuple[float, float] = (0.0, 1.0),
     sampler: Sampler = dpmpp_2m,
     folder: Path | None = None,
 ) -> Tensor:
     """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
 
-    labels: (n,) classes, guided by w. folder: keeps every batch there and takes up what it finds, so an interrupted
-    evaluation goes on where it stopped. Batch i starts from noise seeded by (seed, i): any part can be made again.
+    labels: (n,) classes, guided by w at the levels of `interval`. folder: keeps every batch there and takes up what
+    it finds, so an interrupted evaluation goes on where it stopped. Batch i starts from noise seeded by (seed, i):
+    any part can be made again.
     Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
     """
-    device, parts = next(denoise.net.parameters()).device, []
+    net, parts = getattr(denoise, "net", None), []
+    device = next(net.parameters()).device if net is not None else torch.device("cpu")
+    schedule: Schedule = getattr(denoise, "schedule")  # noqa: B009 (a function has no such field)
     if labels is None and w != 1:
         raise ValueError(f"w={w}: there is nothing to guide by without labels")
-    guided = denoise if labels is None else guide(denoise, w)
+    guided = denoise if labels is None else guide(denoise, w, interval=interval)
     for i in tqdm(range(0, n, size), desc=f"{n} samples, {calls} calls each", disable=n <= size):
         kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
         if kept and (x := kept_batch(kept)) is not None:
             parts.append(x)
             continue
-        noise = prior(denoise.schedule, (min(size, n - i), *shape), Generator().manual_seed(seed * 100_003 + i))
+        noise = prior(schedule, (min(size, n - i), *shape), Generator().manual_seed(seed * 100_003 + i))
         cond = None if labels is None else labels[i : i + size].to(device)
         x = final(sampler(guided, noise.to(device), uniform_grid(calls), cond=cond)).cpu()
         if kept:
@@ -68,18 +72,19 @@ def fifths(n: int) -> int:
     return max(1, min(250, -(-n // 5)))
 
 
-def labels_of(denoise: Denoiser, names: tuple[str, ...], n: int, label: str | None, w: float) -> Tensor | None:
+def labels_of(denoise: Denoise, names: tuple[str, ...], n: int, label: str | None, w: float) -> Tensor | None:
     """The labels (n,) that `minidiff sample` asks for: one class by name or number, or all in turn; None without.
 
     ValueError for a word that is no class, and for a label or a w given to a network without classes.
     Example: `labels_of(denoise, fashion.NAMES, 40, "bag", 2.0)`.
     """
-    if denoise.null is None:
+    null: int | None = getattr(denoise, "null", None)
+    if null is None:
         if label is not None or w != 1:
             raise ValueError("this model knows no classes: --label and -w are for models with labels")
         return None
     if label is None:
-        return torch.arange(n) % denoise.null
+        return torch.arange(n) % null
     if label not in names and label not in map(str, range(len(names))):
         known = f"{', '.join(names)}, or 0 to {len(names) - 1}" if names else "none by name"
         raise ValueError(f"--label {label}: no such class; there are {known}")

@@ -114,6 +114,8 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
         if not trained:
             path.unlink(missing_ok=True)  # of an earlier run in this folder
         trained = True
+        if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
+            keep_state(folder / "states", net, state)
         yield state
     if trained or not path.exists():
         tensors, kept = checkpoint.read(state_file)
@@ -123,6 +125,18 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)
     yield path
+
+
+def keep_state(folder: Path, net: nn.Module, state: State) -> None:
+    """Keep the weights of one moment of a run, raw and averaged, for a film of it: `folder/STEP.safetensors`.
+
+    `train` does so at doubling steps and at the end. Example: `keep_state(Path("outputs/x"), net, state)`.
+    """
+    tensors = {name: p.detach().bfloat16().contiguous() for name, p in net.named_parameters()}
+    tensors |= {f"ema.{name}": p.bfloat16().contiguous() for name, p in state.ema.weights.items()}
+    header = {"recipe": "", "step": state.step, "samples": state.samples, "loss": state.loss}
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(folder / f"{state.step}.safetensors", tensors, header)
 
 
 def seconds(log: Path) -> float:

@@ -21,6 +21,8 @@ from minidiff.sweeps.row import Row, Sweep
 SWEEPS = {
     "targets": targets.SWEEP,
     "unet-arms": unet.ARMS_SWEEP,
+    "unet-parts": unet.PARTS_SWEEP,
+    "variance": images.VARIANCE,
     "data-size": images.DATA_SIZE,
     "calls": images.CALLS,
 }

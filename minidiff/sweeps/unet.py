@@ -19,7 +19,8 @@ from minidiff.recipes.fashion import features, guesses, shipped_classifier
 from minidiff.recipes.run import settle
 from minidiff.scale import pick
 from minidiff.schedule import Linear
-from minidiff.sweeps.row import Row, Sweep
+from minidiff.sweeps.images import held_out_loss
+from minidiff.sweeps.row import Row, Sweep, pack
 from minidiff.train.batches import shuffled
 from minidiff.train.ema import EMA
 from minidiff.train.fit import denoising_loss, fit, logit_normal, uniform
@@ -64,14 +65,14 @@ def mflop(net: nn.Module) -> float:
 
 # --- arms: equal seconds ----------------------------------------------------------------------------------------------
 
-TODAY: dict[str, Any] = {"base": 16, "mults": (1, 2, 4), "blocks": 1}
-ARMS: dict[str, tuple[dict[str, Any], Callable[[int, Generator], Tensor]]] = {  # name: network, how t is drawn
-    "full size": (TODAY, uniform),
-    "thin at full size": ({"base": 8, "mults": (1, 4, 8), "blocks": 1}, uniform),
-    "2x2 pixels folded": ({"base": 32, "mults": (1, 2, 3), "blocks": 1, "patch": 2}, uniform),
-    "2x2, logit-normal t": ({"base": 32, "mults": (1, 2, 3), "blocks": 1, "patch": 2}, logit_normal),
-    "2x2, two sizes": ({"base": 48, "mults": (1, 2), "blocks": 1, "patch": 2}, uniform),
-    "2x2, narrow": ({"base": 24, "mults": (1, 2, 4), "blocks": 1, "patch": 2}, uniform),
+SHAPE: dict[str, Any] = {"base": 32, "mults": (1, 2, 3), "blocks": 1, "patch": 2}
+Levels = Callable[[int, Generator], Tensor]
+ARMS: dict[str, tuple[dict[str, Any], Levels, int]] = {  # name: network, how t is drawn, batch
+    "full size": ({"base": 16, "mults": (1, 2, 4), "blocks": 1}, uniform, 128),
+    "thin at full size": ({"base": 8, "mults": (1, 4, 8), "blocks": 1}, uniform, 128),
+    "2x2 pixels folded": (SHAPE, uniform, 128),
+    "2x2, logit-normal t": (SHAPE, logit_normal, 128),
+    "2x2, batch 64": (SHAPE, uniform, 64),
 }
 HORIZONS = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the average of the weights, as shares of the run; 0 is no average
 
@@ -81,26 +82,26 @@ def arm(arm: str, seconds: int) -> Row:
 
     Every horizon of the average is kept beside the others in the same run (updated every fifth step).
     """
-    (shape, levels), n = ARMS[arm], pick(smoke=80, laptop=1200)
-    images, every = fashion.load("train"), 5
+    (shape, levels, batch), n = ARMS[arm], pick(smoke=80, laptop=1200)
+    data, every = shuffled(fashion.load("train"), batch), 5
     step_loss = partial(denoising_loss, drop=0.1, levels=levels)
-    pace = fit(clothes(fresh_unet(**shape)), shuffled(images, 128), 10**6, loss=step_loss, every=every, progress=False)
+    pace = fit(clothes(fresh_unet(**shape)), data, 10**6, loss=step_loss, every=every, progress=False)
     next(pace)
     speed = sum(next(pace).samples_per_s for _ in range(pick(smoke=1, laptop=5))) / pick(smoke=1, laptop=5)
     del pace
-    steps = max(every, int(seconds * speed / 128))
+    steps = max(every, int(seconds * speed / batch))
     net = fresh_unet(**shape)
     averages = {h: EMA(net, 1 - 1 / max(1.0, h * steps / every)) for h in HORIZONS}
     clock = time.perf_counter()
-    run = fit(clothes(net), shuffled(images, 128), steps, loss=step_loss, decay_from=0.5, every=every)
+    run = fit(clothes(net), data, steps, loss=step_loss, decay_from=0.5, every=every)
     for state in run:
         for average in averages.values():
             average.update(net, state.step // every)
-    row: Row = {"training_seconds": time.perf_counter() - clock, "steps": steps, "samples": 128 * steps}
+    row: Row = {"training_seconds": time.perf_counter() - clock, "steps": steps, "samples": batch * steps}
     row |= {"parameters": sum(p.numel() for p in net.parameters()), "mflop": mflop(net)}
     denoise = clothes(net.eval().requires_grad_(False))
     for h, average in averages.items():
-        if h == 0.1 or arm == "2x2 pixels folded":
+        if h in (0.0, 0.1) or arm == "2x2 pixels folded":
             with average.applied(net):
                 values = judged(denoise, n, pick(smoke=2, laptop=25))
             row |= values if h == 0.1 else {f"frechet_ema_{h:g}": values["frechet"]}
@@ -111,4 +112,101 @@ ARMS_SWEEP = Sweep(
     "U-Nets for clothes, trained for equal seconds on two cores",
     lambda: [{"arm": name, "seconds": pick(smoke=1, laptop=240)} for name in ARMS],
     arm,
+)
+
+
+# --- parts: leave one out (chapter 05) --------------------------------------------------------------------------------
+
+
+def without_bridges(net: UNet) -> None:
+    """The way up no longer sees the features of the way down."""
+    here = net.mid[-1].conv2.out_channels  # type: ignore[union-attr]
+    for block in net.up:
+
+        def cut(module: nn.Module, inputs: tuple, here: Any = here) -> tuple:
+            keep = torch.arange(inputs[0].shape[1]) < here
+            return inputs[0] * keep[:, None, None], inputs[1]
+
+        block.register_forward_pre_hook(cut)
+        here = block.conv2.out_channels  # type: ignore[union-attr]
+
+
+def without_halvings(net: UNet) -> None:
+    """Every size is the largest size: more work, and no block sees further than its neighbours."""
+    for conv in net.shrink:
+        conv.stride = (1, 1)  # type: ignore[assignment]
+
+
+class Silent(nn.Module):
+    """Tells every sample the same: zeros in place of a noise level (B,)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, ell: Tensor) -> Tensor:
+        return torch.zeros(len(ell), self.dim)
+
+
+def without_level(net: UNet) -> None:
+    """The network is not told how noisy its input is."""
+    net.level = Silent(net.down[0].modulate.in_features)  # type: ignore[union-attr, assignment]
+
+
+def without_sums(net: UNet) -> None:
+    """A block's answer replaces its input in place of being added to it."""
+    for block in (*net.down, *net.mid, *net.up):
+        block.conv2.reset_parameters()  # type: ignore[union-attr, operator]
+        block.skip = nn.Identity()
+        block.register_forward_hook(lambda module, inputs, out: out - inputs[0])
+
+
+def without_norms(net: UNet) -> None:
+    """Features keep whatever size they have."""
+    for block in (*net.down, *net.mid, *net.up):
+        block.norm1, block.norm2 = nn.Identity(), nn.Identity()
+    net.out[0] = nn.Identity()
+
+
+PARTS: dict[str, Callable[[UNet], Any]] = {
+    "nothing left out": lambda net: None,
+    "no bridges": without_bridges,
+    "no halvings": without_halvings,
+    "no noise level": without_level,
+    "no residual sums": without_sums,
+    "no normalisation": without_norms,
+}
+
+
+def part(part: str, seconds: int, seed: int) -> Row:
+    """The U-Net without one of its parts, trained for that many seconds, judged, and ten samples to look at."""
+    images, n, every = fashion.load("train"), pick(smoke=80, laptop=600), 5
+
+    def fresh_run(steps: int) -> tuple[UNet, Any]:
+        net = fresh_unet(seed, **SHAPE)
+        PARTS[part](net)
+        options = {"decay_from": 0.5, "ema": 0.99, "every": every, "seed": seed, "progress": steps < 10**6}
+        return net, fit(clothes(net), shuffled(images, 64), steps, loss=partial(denoising_loss, drop=0.1), **options)
+
+    _, pace = fresh_run(10**6)
+    next(pace)
+    rounds = pick(smoke=1, laptop=6)
+    steps = max(every, int(seconds * sum(next(pace).samples_per_s for _ in range(rounds)) / rounds / 64))
+    net, run = fresh_run(steps)
+    *_, state = run
+    state.ema.copy_to(net)
+    denoise = clothes(net.requires_grad_(False))
+    loss = held_out_loss(denoise, fashion.load("test")[0][:1000])
+    row = judged(denoise, n, pick(smoke=2, laptop=20)) | {"loss": loss, "steps": steps, "samples": 64 * steps}
+    return row | {"pixels": pack(generate(denoise, 10, (1, 28, 28), 20, seed=7, labels=torch.arange(10)))}
+
+
+PARTS_SWEEP = Sweep(
+    "a small U-Net for clothes without one of its parts, trained for equal seconds",
+    lambda: [
+        {"part": name, "seconds": pick(smoke=1, laptop=45), "seed": seed}
+        for name in PARTS
+        for seed in range(1 + (name == "nothing left out"))
+    ],
+    part,
 )
