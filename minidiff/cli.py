@@ -12,7 +12,7 @@ from typing import Any
 
 from minidiff.threads import share
 
-SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "variance", "data-size", "calls")
+SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
 
 
 def parser() -> argparse.ArgumentParser:

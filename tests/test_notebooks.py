@@ -19,7 +19,9 @@ from minidiff.course.contract import problems
 from minidiff.course.exercises import all_exercises
 from minidiff.data.toy import FiniteSet, two_peaks
 from minidiff.files import root
+from minidiff.measure import frechet as frechet_module
 from minidiff.nn.mlp import MLP
+from minidiff.nn.unet import ResBlock, UNet
 
 FOLDER = root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -148,6 +150,45 @@ def on_another_schedule(space: dict) -> bool:
     return close(torch.cat([ours(x[i : i + 1], t[i]) for i in range(9)]).detach(), theirs(x, t).detach())
 
 
+def stirred(net: torch.nn.Module) -> torch.nn.Module:
+    """A network off its start, where zeroed layers hide what lies behind them."""
+    for i, p in enumerate(net.parameters()):
+        p.data += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(i))
+    return net.requires_grad_(False)
+
+
+def res_block(space: dict) -> bool:
+    """Chapter 05's block against the package's, where the number of features changes."""
+    block, x, context = stirred(ResBlock(8, 16, 6)), torch.randn(3, 8, 5, 7), torch.randn(3, 6)
+    return close(space["res_block"](block, x, context), block(x, context))
+
+
+def walk(space: dict) -> bool:
+    """Chapter 05's walk through a U-Net of three sizes."""
+    net = stirred(UNet(2, 8, (1, 2, 3), 1, classes=4, patch=2))
+    x, level, kind = torch.randn(3, 2, 12, 20), torch.tensor([-3.0, 0.0, 2.0]), torch.tensor([0, 3, 4])
+    return bool(torch.allclose(space["walk"](net, x, level, kind), net(x, level, kind), atol=1e-4))
+
+
+def frechet(space: dict) -> bool:
+    x, y = torch.randn(40, 5), 0.3 + 1.4 * torch.randn(60, 5) @ torch.randn(5, 5)
+    return close(space["frechet"](x, y), frechet_module.frechet(x, y))
+
+
+def guided_by(space: dict) -> bool:
+    """Chapter 07's guidance against the package's, at three weights."""
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
+        return x_t * (1 + cond[:, None])
+
+    setattr(denoise, "schedule", schedule.Linear())  # noqa: B010
+    x, t, cond = torch.randn(5, 2), torch.tensor(0.4), torch.arange(5) % 3
+    ours, theirs = (
+        [f(denoise, w, 3)(x, t, cond) for w in (0.0, 1.0, 2.5)] for f in (space["guided_by"], predict.guide)
+    )
+    return all(close(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -158,6 +199,10 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "03_learned-denoiser data.toy.FiniteSet.posterior_mean": exact_mean,
     "04_targets predict.solve": solve,
     "04_targets predict.Denoiser": on_another_schedule,
+    "05_ddpm-images nn.unet.ResBlock": res_block,
+    "05_ddpm-images nn.unet.UNet": walk,
+    "05_ddpm-images measure.frechet.frechet": frechet,
+    "07_guidance predict.guide": guided_by,
 }
 
 
@@ -217,6 +262,14 @@ def test_the_comparison_would_see_a_mistake():
     assert not on_another_schedule(changed(path, index, "x * (1 - s) / other.alpha(t)", "x"))
     path, index = built_cells()["04_targets predict.solve"]
     assert not solve(changed(path, index, "(b * x_t - sigma * y)", "(b * x_t + sigma * y)"))
+    path, index = built_cells()["05_ddpm-images nn.unet.ResBlock"]
+    assert not res_block(changed(path, index, "(1 + scale) + shift", "(1 + shift) + scale"))
+    path, index = built_cells()["05_ddpm-images nn.unet.UNet"]
+    assert not walk(changed(path, index, "torch.cat([h, bridge.pop()], dim=1)", "torch.cat([bridge.pop(), h], dim=1)"))
+    path, index = built_cells()["05_ddpm-images measure.frechet.frechet"]
+    assert not frechet(changed(path, index, "- 2 * mixed", "- mixed"))
+    path, index = built_cells()["07_guidance predict.guide"]
+    assert not guided_by(changed(path, index, "none + w * (told - none)", "told + w * (told - none)"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

@@ -14,6 +14,7 @@ from minidiff.files import root
 from minidiff.predict import Denoiser, exact_denoiser
 from minidiff.recipes.draw import generate
 from minidiff.recipes.fashion import copying
+from minidiff.recipes.run import train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
 from minidiff.sweeps import images, targets, unet
@@ -176,6 +177,9 @@ def test_the_sheet_and_its_report():
 def test_every_sweep_can_run(here):
     """One setting of each, at smoke scale."""
     assert set(SWEEP_NAMES) == set(sweeps.SWEEPS)
+    with pytest.raises(ValueError, match="holds 0 moments of a run: minidiff train fashion-unet first"):
+        unet.state(1)
+    list(train("fashion-unet", "smoke"))
     for name in SWEEP_NAMES:
         setting = sweeps.get(name).settings()[0]
         row = sweeps.get(name).measure(**setting)

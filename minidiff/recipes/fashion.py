@@ -3,6 +3,7 @@
 Every number about generated images stands beside what real images get.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from minidiff.recipes.row import Metrics, Recipe, fixed
 from minidiff.scale import pick
 from minidiff.schedule import Linear
 from minidiff.train.batches import Batch, shuffled
+from minidiff.train.fit import denoising_loss, logit_normal
 
 SHAPE = (1, 28, 28)
 
@@ -137,8 +139,8 @@ def classifier(at: str) -> nn.Module:
 
 def unet(at: str) -> nn.Module:
     """The network of `fashion-unet` at a scale."""
-    base, mults = (8, (1, 1)) if at == "smoke" else (16, (1, 2, 4))
-    return UNet(1, base, mults, blocks=1)
+    base, mults = (8, (1, 1)) if at == "smoke" else (32, (1, 2, 3))
+    return UNet(1, base, mults, blocks=1, classes=len(fashion.NAMES), patch=2)
 
 
 ROWS = (
@@ -164,18 +166,21 @@ ROWS = (
     ),
     Recipe(
         name="fashion-unet",
-        about="draws clothes from noise, unconditionally",
+        about="draws clothes from noise: one of ten kinds, or whatever comes (label 10)",
         net=unet,
         model=lambda net: Denoiser(net, Linear(), "flow", sd=fashion.SD),
-        batches=lambda size, seed: shuffled(fashion.load("train")[:1], size, seed),
+        batches=lambda size, seed: shuffled(fashion.load("train"), size, seed),
+        loss=partial(denoising_loss, drop=0.1, levels=logit_normal),
         measure=image_metrics,
         draw=draw,
-        steps=(10, 4_500, 12_000),
+        steps=(10, 32_000, 40_000),
+        batch=(32, 32, 256),
         metric="Frechet distance over that of noise 0.05",
         target=1.0,
         better="lower",
         n=2_000,
         budget=4_000_000,
         ema=0.9995,
+        decay_from=0.4,
     ),
 )

@@ -22,7 +22,9 @@ SWEEPS = {
     "targets": targets.SWEEP,
     "unet-arms": unet.ARMS_SWEEP,
     "unet-parts": unet.PARTS_SWEEP,
+    "unet-states": unet.STATES_SWEEP,
     "variance": images.VARIANCE,
+    "guidance": images.GUIDANCE,
     "data-size": images.DATA_SIZE,
     "calls": images.CALLS,
 }

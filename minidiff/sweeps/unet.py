@@ -9,18 +9,21 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from minidiff import recipes
 from minidiff.data import fashion
+from minidiff.files import outputs
 from minidiff.measure.frechet import frechet
 from minidiff.measure.neighbours import precision_recall
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import generate
 from minidiff.recipes.fashion import features, guesses, shipped_classifier
-from minidiff.recipes.run import settle
-from minidiff.scale import pick
+from minidiff.recipes.run import build, settle
+from minidiff.scale import pick, scale
 from minidiff.schedule import Linear
 from minidiff.sweeps.images import held_out_loss
 from minidiff.sweeps.row import Row, Sweep, pack
+from minidiff.train import checkpoint
 from minidiff.train.batches import shuffled
 from minidiff.train.ema import EMA
 from minidiff.train.fit import denoising_loss, fit, logit_normal, uniform
@@ -73,6 +76,7 @@ ARMS: dict[str, tuple[dict[str, Any], Levels, int]] = {  # name: network, how t 
     "2x2 pixels folded": (SHAPE, uniform, 128),
     "2x2, logit-normal t": (SHAPE, logit_normal, 128),
     "2x2, batch 64": (SHAPE, uniform, 64),
+    "2x2, batch 32, logit-normal t": (SHAPE, logit_normal, 32),
 }
 HORIZONS = (0.0, 0.01, 0.03, 0.1, 0.3)  # of the average of the weights, as shares of the run; 0 is no average
 
@@ -209,4 +213,35 @@ PARTS_SWEEP = Sweep(
         for seed in range(1 + (name == "nothing left out"))
     ],
     part,
+)
+
+
+# --- states: a flat loss, and better samples (chapter 05) -------------------------------------------------------------
+
+MOMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 200)  # of 200 in a run, kept by `minidiff train`
+
+
+def state(moment: int) -> Row:
+    """A moment of the training of `fashion-unet`: held-out loss, and samples of the averaged and the raw weights."""
+    folder = outputs() / "runs" / f"fashion-unet-{scale()}" / "states"
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
+    if len(files) <= MOMENTS.index(moment):
+        raise ValueError(f"{folder} holds {len(files)} moments of a run: minidiff train fashion-unet first")
+    tensors, header = checkpoint.read(files[MOMENTS.index(moment)])
+    row: Row = {"step": header["step"], "samples": header["samples"], "training_loss": header["loss"]}
+    for name, prefix in (("raw", ""), ("", "ema.")):
+        denoise, net = build(recipes.get("fashion-unet"), scale())
+        own = net.state_dict()
+        checkpoint.load_into(net, {key: tensors[prefix + key] for key in own}, folder.name)
+        settle(net, "cpu").eval().requires_grad_(False)
+        values = judged(denoise, pick(smoke=80, laptop=600), pick(smoke=2, laptop=20))
+        row |= values if not name else {f"frechet_{name}": values["frechet"]}
+    row["loss"] = held_out_loss(denoise, fashion.load("test")[0][:1000])
+    return row | {"pixels": pack(generate(denoise, 20, (1, 28, 28), 20, seed=7, labels=torch.arange(20) % CLASSES))}
+
+
+STATES_SWEEP = Sweep(
+    "moments of the training of fashion-unet: loss, and samples of averaged and of raw weights",
+    lambda: [{"moment": moment} for moment in MOMENTS[: pick(smoke=4, laptop=9)]],
+    state,
 )

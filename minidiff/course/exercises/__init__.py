@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from minidiff.course.check import Exercise, Wrong
 
-CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets")
+CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets", "ddpm_images", "guidance")
 
 
 def exercise(
