@@ -192,7 +192,7 @@ def on_schedule(denoise: Denoise, other: Schedule) -> Denoise:
         size = torch.hypot(own.alpha(s), own.sigma(s)) / torch.hypot(other.alpha(t), other.sigma(t))
         return denoise(expand(size, x_t) * x_t, s, cond)
 
-    for name, value in (("schedule", other), ("null", getattr(denoise, "null", None))):
+    for name, value in (("schedule", other), *((key, getattr(denoise, key, None)) for key in ("null", "net"))):
         setattr(there, name, value)
     return there
 

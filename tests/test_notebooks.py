@@ -164,10 +164,10 @@ def res_block(space: dict) -> bool:
 
 
 def walk(space: dict) -> bool:
-    """Chapter 05's walk through a U-Net of three sizes."""
+    """Chapter 05's way through a U-Net of three sizes."""
     net = stirred(UNet(2, 8, (1, 2, 3), 1, classes=4, patch=2))
     x, level, kind = torch.randn(3, 2, 12, 20), torch.tensor([-3.0, 0.0, 2.0]), torch.tensor([0, 3, 4])
-    return bool(torch.allclose(space["walk"](net, x, level, kind), net(x, level, kind), atol=1e-4))
+    return bool(torch.allclose(space["through"](net, x, level, kind), net(x, level, kind), atol=1e-4))
 
 
 def frechet(space: dict) -> bool:

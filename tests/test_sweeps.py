@@ -254,7 +254,9 @@ def test_each_part_left_out_is_really_gone():
     flat.mid[0].register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
     whole.mid[0].register_forward_hook(lambda m, i, o: seen.append(o.shape[-1]))
     assert flat(image, levels).shape == image.shape and whole(image, levels).shape == image.shape and seen == [14, 4]
-    block, x = net("no residual sums").down[0], torch.randn(2, 32, 14, 14)
+    summed = net("no residual sums")
+    assert summed(image, levels).shape == image.shape
+    block, x = summed.down[0], torch.randn(2, 32, 14, 14)
     context = torch.zeros(2, 128)
     with torch.no_grad():
         for p in block.conv2.parameters():
@@ -262,3 +264,14 @@ def test_each_part_left_out_is_really_gone():
     assert block(x, context).abs().max() < 1e-5 and whole.down[0](x, context).abs().max() > 0.1
     assert not any(isinstance(m, torch.nn.GroupNorm) for m in net("no normalisation").modules())
     assert net("no normalisation")(dark, levels).isfinite().all()
+
+
+def test_one_call_and_a_guided_one_are_enough_for_a_picture():
+    """A walk of one step is one answer of the denoiser; guided, it is the guided answer."""
+    denoise, labels = Denoiser(Net(), Linear(), "x0"), torch.arange(4)
+    noise = generate(denoise, 4, (2,), 1, labels=torch.ones(4, dtype=torch.long))
+    for w in (1.0, 2.0):
+        x = generate(denoise, 4, (2,), 1, labels=labels, w=w)
+        torch.testing.assert_close(x, noise * (10 + w * (labels - 10))[:, None])
+    held = generate(denoise, 4, (2,), 1, labels=labels, w=2.0, interval=(0.0, 0.5))  # its only level is t = 1
+    torch.testing.assert_close(held, noise * labels[:, None])

@@ -3,7 +3,7 @@
 Writes data/results/side-by-side.json. The arms take turns, ten seconds each, on one machine, until each has had its
 seconds of training:
 
-    minidiff     our U-Net, our recipe (row flow on the straight path, labels, a tenth of them hidden)
+    minidiff     our U-Net and our recipe (the row `fashion-unet`)
     diffusers    diffusers' UNet2DModel of about as many parameters, in our recipe: only the network differs
 
 Then samples of each, 25 calls of DPM-Solver++(2M), one class after another, are compared with the 10,000 test images.
@@ -12,18 +12,18 @@ Then samples of each, 25 calls of DPM-Solver++(2M), one class after another, are
 import argparse
 import json
 import time
-from functools import partial
 
 import torch
 from diffusers import UNet2DModel
 from torch import nn
 
+from minidiff import recipes
 from minidiff.data import fashion
 from minidiff.files import atomic_write, root
 from minidiff.recipes.run import facts
 from minidiff.sweeps.unet import CLASSES, SHAPE, clothes, fresh_unet, judged, mflop
 from minidiff.train.batches import shuffled
-from minidiff.train.fit import denoising_loss, fit
+from minidiff.train.fit import fit
 
 
 class Label(nn.Module):
@@ -66,7 +66,7 @@ def train(seconds: float, turn: float, batch: int) -> dict[str, dict]:
     """Train both arms in turns; {name: denoiser with averaged weights, seconds, last state}."""
     data, runs = fashion.load("train"), {}
     for name, net in (("minidiff", fresh_unet(**SHAPE)), ("diffusers", theirs())):
-        options = {"loss": partial(denoising_loss, drop=0.1), "every": 5, "ema": 0.99, "progress": False}
+        options = {"loss": recipes.get("fashion-unet").loss, "every": 5, "ema": 0.99, "progress": False}
         loop = fit(clothes(net), shuffled(data, batch), 10**6, **options)
         runs[name] = {"net": net, "loop": loop, "seconds": 0.0, "state": None}
     while min(run["seconds"] for run in runs.values()) < seconds:
@@ -87,7 +87,7 @@ def main() -> None:
     words.add_argument("-n", type=int, default=1200, help="samples of each")
     args = words.parse_args()
     about, rows = facts(f"python data/build/side_by_side.py --seconds {args.seconds:g} -n {args.n}"), []
-    for name, run in train(args.seconds, turn=10, batch=64).items():
+    for name, run in train(args.seconds, turn=10, batch=32).items():
         net = run["net"].eval().requires_grad_(False)
         row = {"arm": name, "parameters": sum(p.numel() for p in net.parameters()), "mflop": mflop(net)}
         row |= {"steps": run["state"].step, "training_seconds": run["seconds"]}

@@ -175,13 +175,9 @@ def precision(fake, real, k):
 # --- the variance of a step ------------------------------------------------------------------------------------------
 
 
-def _step_inputs(generator: Generator) -> Inputs:
-    """Two levels, and the posterior variance v of unit-free Gaussian data at the noisier one."""
+def _two_levels(generator: Generator) -> Inputs:
     alpha_t, sigma_t = levels(generator)
-    alpha_s = alpha_t + uniform(generator, 0.05, 0.3)
-    sigma_s = sigma_t * uniform(generator, 0.3, 0.8)
-    spread = uniform(generator, 0.2, 2.0)
-    return alpha_t, sigma_t, alpha_s, sigma_s, spread * sigma_t**2 / (alpha_t**2 * spread + sigma_t**2)
+    return alpha_t, sigma_t, alpha_t + uniform(generator, 0.05, 0.3), sigma_t * uniform(generator, 0.3, 0.8)
 
 
 def _pieces(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,52 +185,53 @@ def _pieces(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) 
     return beta, beta * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2
 
 
-def _best(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor, v: Tensor) -> Tensor:
-    """By another way: Gaussian data that has this v; then x_s and x_t are jointly Gaussian, and Bayes is a quotient."""
-    spread = v * sigma_t**2 / (sigma_t**2 - v * alpha_t**2)
-    total_s, total_t = alpha_s**2 * spread + sigma_s**2, alpha_t**2 * spread + sigma_t**2
-    return total_s - (alpha_t / alpha_s * total_s) ** 2 / total_t
+def _search(alpha_t: Tensor, sigma_t: Tensor, alpha_s: Tensor, sigma_s: Tensor) -> Tensor:
+    """By another way: halve until Gaussian data is found for which Bayes gives x_s, given x_t, the variance beta."""
+    beta, low = _pieces(alpha_t, sigma_t, alpha_s, sigma_s)[0], torch.full_like(alpha_t, 1e-6)
+    high, spread = 1e12 * low, low
+    for _ in range(200):
+        spread = (low * high).sqrt()
+        total_s, total_t = alpha_s**2 * spread + sigma_s**2, alpha_t**2 * spread + sigma_t**2
+        enough = total_s - (alpha_t / alpha_s * total_s) ** 2 / total_t > beta
+        low, high = torch.where(enough, low, spread), torch.where(enough, spread, high)
+    return spread * sigma_t**2 / (alpha_t**2 * spread + sigma_t**2)
 
 
 STEP = exercise(
     "ddpm-images.step-variance",
-    "How much noise is right?",
+    "When is large right?",
     3,
     20,
-    inputs=_step_inputs,
-    reference=_best,
+    inputs=_two_levels,
+    reference=_search,
     wrong={
-        "small": (
-            lambda at_, st, as_, ss, v: _pieces(at_, st, as_, ss)[1],
-            "This is the fixed small variance: right if `x0` were known. It is not, its variance is v: that moves x_s too.",
-        ),
-        "large": (
-            lambda at_, st, as_, ss, v: _pieces(at_, st, as_, ss)[0],
-            "This is the fixed large variance, beta, whatever v is. It is right for one v only.",
-        ),
         "not squared": (
-            lambda at_, st, as_, ss, v: _pieces(at_, st, as_, ss)[1] + _pieces(at_, st, as_, ss)[2] * v,
-            "The factor in front of `x0` must be squared: you add variances.",
-        ),
-        "whole alpha": (
-            lambda at_, st, as_, ss, v: _pieces(at_, st, as_, ss)[1] + as_**2 * v,
-            "In the step, `x0` is not multiplied by alpha_s alone: a part of x_s comes from x_t.",
+            lambda *at: (_pieces(*at)[0] - _pieces(*at)[1]) / _pieces(*at)[2],
+            "You divide by c. A variance that is multiplied by a number grows by its square.",
         ),
         "without the small": (
-            lambda at_, st, as_, ss, v: _pieces(at_, st, as_, ss)[2] ** 2 * v,
-            "This is what not knowing `x0` adds. The step has noise of its own even when `x0` is known: the small variance.",
+            lambda *at: _pieces(*at)[0] / _pieces(*at)[2] ** 2,
+            "You forgot tau: a part of the variance is there even when `x0` is known. Take it off first.",
+        ),
+        "multiplied": (
+            lambda *at: (_pieces(*at)[0] - _pieces(*at)[1]) * _pieces(*at)[2] ** 2,
+            "You multiply by c squared. Solve `tau + c**2 * v = beta` for v.",
+        ),
+        "the variance of the data": (
+            lambda at_, st, as_, ss: torch.ones_like(at_),
+            "This is the variance of the *data*. v is what is left of it once `x_t` is seen.",
         ),
     },
     hints=(
-        "If x0 were known, x_s given x_t would have the small variance, tau. Its mean is linear in x0: factor `c`.",
+        "The step's variance is `tau + c**2 * v`, and the large one is beta. Set them equal.",
         "`beta = sigma_t**2 - (alpha_t/alpha_s)**2 * sigma_s**2`, `c = alpha_s * beta / sigma_t**2`.",
-        "Law of total variance: `tau + c**2 * v`, with `tau = beta * sigma_s**2 / sigma_t**2`.",
+        "`(beta - tau) / c**2`, with `tau = beta * sigma_s**2 / sigma_t**2`.",
     ),
     solution="""
-def step_variance(alpha_t, sigma_t, alpha_s, sigma_s, v):
+def spread(alpha_t, sigma_t, alpha_s, sigma_s):
     beta = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
     tau, c = beta * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2
-    return tau + c**2 * v
+    return (beta - tau) / c**2
 """,
 )
 

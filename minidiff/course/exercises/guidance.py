@@ -29,9 +29,9 @@ DROP = exercise(
             lambda label, u, p, null: torch.where(u < p, label, null),
             "You hide the share `1 - p` of the labels and keep p of them. The null label is the exception.",
         ),
-        "all or none": (
-            lambda label, u, p, null: torch.where(u.mean() < p, null, label),
-            "You decide once for the whole batch. Each sample has its own u.",
+        "nothing": (
+            lambda label, u, p, null: label,
+            "You hid nothing. Where `u < p`, the label must become `null`. (Or you decided once for the whole batch.)",
         ),
         "label 0": (
             lambda label, u, p, null: torch.where(u < p, 0, label),
@@ -205,21 +205,21 @@ TILT = exercise(
         ),
         "kept mean": (
             _from_precision(lambda m, s, big, w, p: m, _right),
-            "The spread is right. The mean moves beyond m: the sum of the two linear terms, divided by the precision.",
+            "The spread is right. The mean moves beyond m: the sum of the two linear terms, divided by the inverse variance.",
         ),
         "added": (
             _from_precision(lambda m, s, big, w, p: w * m / s**2 / p, lambda s, big, w: w / s**2 + (w - 1) / big**2),
-            "The exponent of p(x) is 1 - w, which is negative here: its precision is taken off, not added.",
+            "The exponent of p(x) is 1 - w, which is negative here: its inverse variance is taken off, not added.",
         ),
     },
     hints=(
-        "p(x) p(c|x)^w is p(x|c)^w p(x)^(1-w), up to a constant. A product of Gaussians is one: add their exponents.",
-        "Precisions add, with their powers: `w / s**2 + (1 - w) / S**2`. Linear terms: `w * m / s**2`, and 0 from p(x).",
+        "p(x) p(c|x)^w is p(x|c)^w p(x)^(1-w), up to a constant. A product of Gaussians is a Gaussian: add the exponents.",
+        "Inverse variances add, with their powers: `w / s**2 + (1 - w) / S**2`. Linear terms: `w * m / s**2`, and 0 from p(x).",
     ),
     solution="""
 def tilted(m, s, S, w):
-    precision = w / s**2 + (1 - w) / S**2
-    return torch.stack([w * m / s**2 / precision, precision.rsqrt()])
+    inverse = w / s**2 + (1 - w) / S**2
+    return torch.stack([w * m / s**2 / inverse, inverse.rsqrt()])
 """,
 )
 
