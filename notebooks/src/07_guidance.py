@@ -206,7 +206,9 @@ say(
 )
 
 # %% [markdown]
-# So the label gets through, and variety is the price. Now think about the classifier's verdict. That it recognises nearly all is no praise: real shirts are often taken for something else, and a model of *real* shirts ought to have that, too. Guidance draws caricatures, more typical than the kind is. That is precisely why it looks good in a gallery, where you see one picture at a time and never ask what is missing.
+# So the label gets through, and variety is the price: at `w = 3` half of what there is in real clothes is gone, while each single picture is more plausible than before. As a copy of the world, nothing here beats the plain label. (That `w = 0` is worse has another reason: the null label had a tenth of the practice.)
+#
+# Now think about the classifier's verdict. That it recognises nearly all is no praise: real shirts are often taken for something else, and a model of *real* shirts ought to have that, too. Guidance draws caricatures, more typical than the kind is. That is precisely why it looks good in a gallery, where you see one picture at a time and never ask what is missing.
 #
 # ## Only in the middle
 #
@@ -238,6 +240,8 @@ for key, what in (("recall", "recall"), ("frechet", "distance")):
     say(f"At w = 8, the middle only instead of everywhere changes the {what} by **{change.mean():+.2f} ± {half:.2f}**.")
 
 # %% [markdown]
+# A good bargain: nearly all of the obedience, for a fraction of the price. Exaggeration does most of its damage where there is hardly anything to see yet. Keep that in mind for the exact case below, where we shall see what goes wrong there.
+#
 # ## A published mistake: one name, two numbers
 #
 # The founding article gives the formula as
@@ -359,7 +363,7 @@ plain_here = exact(at, level, ask)
 
 # %% tags=["core", "stage"]
 fig, ax = figure(height=2.5)
-ax.set(xlabel="x_t at t = 0.6", ylabel="x0_hat", xlim=(-2.5, 4.6))
+ax.set(xlabel="x_t at t = 0.6", ylabel="x0_hat", xlim=(-2.5, 4.6), ylim=(-0.8, 4.0))
 answers = {"guided": guided_here, "denoiser of p(x) p(c|x)^w": sharpened, "plain, w = 1": plain_here}
 lines(ax, at[:, 0], {name: value[:, 0] for name, value in answers.items()}, kinds=["model", "exact", "data"])
 show(
@@ -420,13 +424,15 @@ for name, net in nets.items():
     rows.append(line_of)
 show(
     panels(clouds, kinds=["model"] * 3 + ["control"] * 3, marks=ring, limit=2.6, columns=3),
-    alt="Six panels of points with crosses at eight spots. Labels hidden in training: with w = 0, 1 and 3 the points lie on the spots. Never hidden: with w = 1 they lie on the spots, with w = 0 and w = 3 many do not.",
+    alt="Six panels of points with crosses at eight spots on a circle. Labels hidden in training: with w = 0 the points gather at the spots and spread along the circle between them; with w = 1 they lie on the spots; with w = 3 they form short needles that point outwards from the spots. Never hidden: with w = 1 they lie on the spots; with w = 0 they form two smears off the spots; with w = 3 eight needles far outside.",
     mark=f"live: n = {marks:,} a panel, one training seed",
 )
 table(["in training", "in any spot, w = 0", "in a right spot, w = 1", "w = 3"], rows)
 
 # %% [markdown]
-# At `w = 1` the null label is never asked, so no test at `w = 1` can see it. At `w = 0` the second network answers with a row of numbers that was never trained, and every difference from there points anywhere. The mistake is easily made where one person trains and another samples. The package asks the network for its null label, but whether it was *practised* this code cannot know. Draw at `w = 0` and look.
+# Look at the upper right panel first: needles that begin at the spots and point away from the middle. Further out and narrower: the overshoot of the exact case, by a trained network.
+#
+# Then the lower row. At `w = 1` the null label is never asked, so no test at `w = 1` can see that it was not practised. At `w = 0` the second network answers with a row of numbers that was never trained, and every difference from there points anywhere. The mistake is easily made where one person trains and another samples. The package asks the network for its null label, but whether it was *practised* this code cannot know. Draw at `w = 0` and look.
 #
 # ## Exercises
 #
