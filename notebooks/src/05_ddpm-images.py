@@ -303,7 +303,8 @@ sizes = [80, 100] if n == 100 else [100, 200, 400, 800, 1200]
 null = torch.stack([torch.stack([frechet(other[i * k : (i + 1) * k], real) for i in range(4)]) for k in sizes])
 model = torch.stack([frechet(model_f[:k], real) for k in sizes])
 fig, ax = figure(height=2.4)
-ax.set(xlabel="number of pictures", ylabel="Fréchet distance", ylim=(0, None), xlim=(0, 1.3 * sizes[-1]))
+top = 1.1 * float(null.mean(1).max())
+ax.set(xlabel="number of pictures", ylabel="Fréchet distance", ylim=(0, top), xlim=(0, 1.3 * sizes[-1]))
 lines(ax, sizes, {"samples": model, "real pictures": (null.mean(1), null.std(1))}, kinds=["model", "data"])
 show(
     fig,
