@@ -1,6 +1,6 @@
 """Sweeps over models of clothes: what a network call buys (chapter 06), and when a network copies (chapter 05)."""
 
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Generator, Tensor
@@ -99,10 +99,15 @@ def guidance_settings() -> list[Row]:
     return [dict(zip(keys, (*one, seed), strict=True)) for seed in range(3) for one in everywhere + middle]
 
 
+@cache
+def test_features(cut: int) -> Tensor:
+    """Features of the first `cut` test images, (cut, 64): every judgement needs them, once is enough."""
+    return features(fashion.load("test")[0][:cut])
+
+
 def quality(images: Tensor) -> Row:
     """Frechet distance to the test images, precision and recall, with n."""
-    real, n = fashion.load("test")[0][: pick(smoke=500, laptop=10_000)], len(images)
-    fake_f, real_f = features(images), features(real)
+    real_f, fake_f, n = test_features(pick(smoke=500, laptop=10_000)), features(images), len(images)
     precision, recall = precision_recall(fake_f, real_f[:n])
     return {"frechet": frechet(fake_f, real_f), "precision": precision, "recall": recall, "n": n}
 

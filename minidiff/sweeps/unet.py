@@ -1,7 +1,7 @@
 """Which U-Net to train on two cores (arms at equal seconds), and what each of its parts is good for (chapter 05)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,21 +12,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from minidiff import recipes
 from minidiff.data import fashion
 from minidiff.files import outputs
-from minidiff.measure.frechet import frechet
-from minidiff.measure.neighbours import precision_recall
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import generate
-from minidiff.recipes.fashion import features, guesses, shipped_classifier
+from minidiff.recipes.fashion import guesses, shipped_classifier
 from minidiff.recipes.run import build, settle
 from minidiff.scale import pick, scale
-from minidiff.schedule import Linear
-from minidiff.sweeps.images import held_out_loss
+from minidiff.sweeps.images import held_out_loss, quality
 from minidiff.sweeps.row import Row, Sweep, pack
 from minidiff.train import checkpoint
 from minidiff.train.batches import shuffled
 from minidiff.train.ema import EMA
-from minidiff.train.fit import denoising_loss, fit, logit_normal, uniform
+from minidiff.train.fit import State, denoising_loss, fit, logit_normal, uniform
 
 CLASSES = len(fashion.NAMES)
 
@@ -41,22 +38,27 @@ def fresh_unet(seed: int = 0, **shape: Any) -> UNet:
 
 
 def clothes(net: nn.Module) -> Denoiser:
-    """The network as the denoiser of the recipe: Linear, flow."""
-    return Denoiser(net, Linear(), "flow", sd=fashion.SD)
+    """The network as the denoiser of the recipe `fashion-unet`."""
+    return recipes.get("fashion-unet").model(net)
 
 
 def judged(denoise: Denoiser, n: int, calls: int, w: float = 1.0) -> Row:
-    """n samples, one class after another: distance to the test images, precision, recall, recognised as asked."""
-    labels, classifier = torch.arange(n) % CLASSES, shipped_classifier()
+    """n samples, one class after another: `quality`, its distance over that of noise 0.05, recognised as asked."""
+    labels = torch.arange(n) % CLASSES
     images = generate(denoise, n, (1, 28, 28), calls, labels=labels, w=w)
-    real = fashion.load("test")[0][: pick(smoke=500, laptop=10_000)]
-    noisy = real[:n] + 0.05 * torch.randn(real[:n].shape, generator=Generator().manual_seed(0))
-    fake_f, real_f, noisy_f = (features(x, classifier=classifier) for x in (images, real, noisy))
-    precision, recall = precision_recall(fake_f, real_f[:n])
-    value = frechet(fake_f, real_f)
-    row = {"frechet": value, "over_noise": value / frechet(noisy_f, real_f), "precision": precision, "recall": recall}
-    hits = guesses(classifier, images) == labels
-    return row | {"recognised": float(hits.float().mean()), "n": n, "calls": calls}
+    real, row = fashion.load("test")[0][:n], quality(images)
+    noisy = real + 0.05 * torch.randn(real.shape, generator=Generator().manual_seed(0))
+    hits = guesses(shipped_classifier(), images) == labels
+    row |= {"over_noise": row["frechet"] / quality(noisy)["frechet"], "recognised": float(hits.float().mean())}
+    return row | {"calls": calls}
+
+
+def steps_in(seconds: float, pace: Iterator[State], batch: int) -> int:
+    """How many steps fit into that many seconds, by the pace of a few dozen of them after a warm-up."""
+    next(pace)
+    rounds = pick(smoke=1, laptop=5)
+    speed = sum(next(pace).samples_per_s for _ in range(rounds)) / rounds
+    return max(5, int(seconds * speed / batch))
 
 
 def mflop(net: nn.Module) -> float:
@@ -90,10 +92,8 @@ def arm(arm: str, seconds: int) -> Row:
     data, every = shuffled(fashion.load("train"), batch), 5
     step_loss = partial(denoising_loss, drop=0.1, levels=levels)
     pace = fit(clothes(fresh_unet(**shape)), data, 10**6, loss=step_loss, every=every, progress=False)
-    next(pace)
-    speed = sum(next(pace).samples_per_s for _ in range(pick(smoke=1, laptop=5))) / pick(smoke=1, laptop=5)
+    steps = steps_in(seconds, pace, batch)
     del pace
-    steps = max(every, int(seconds * speed / batch))
     net = fresh_unet(**shape)
     averages = {h: EMA(net, 1 - 1 / max(1.0, h * steps / every)) for h in HORIZONS}
     clock = time.perf_counter()
@@ -198,16 +198,12 @@ def part(part: str, seconds: int, seed: int) -> Row:
         options = {"decay_from": 0.5, "ema": 0.99, "every": every, "seed": seed, "progress": steps < 10**6}
         return net, fit(clothes(net), shuffled(images, 64), steps, loss=partial(denoising_loss, drop=0.1), **options)
 
-    _, pace = fresh_run(10**6)
-    next(pace)
-    rounds = pick(smoke=1, laptop=6)
-    steps = max(every, int(seconds * sum(next(pace).samples_per_s for _ in range(rounds)) / rounds / 64))
-    net, run = fresh_run(steps)
+    net, run = fresh_run(steps_in(seconds, fresh_run(10**6)[1], 64))
     *_, state = run
     state.ema.copy_to(net)
     denoise = clothes(net.requires_grad_(False))
     loss = held_out_loss(denoise, *(x[:1000] for x in fashion.load("test")))
-    row = judged(denoise, n, pick(smoke=2, laptop=20)) | {"loss": loss, "steps": steps, "samples": 64 * steps}
+    row = judged(denoise, n, pick(smoke=2, laptop=20)) | {"loss": loss, "steps": state.step, "samples": state.samples}
     return row | {"pixels": pack(generate(denoise, 10, (1, 28, 28), 20, seed=7, labels=torch.arange(10)))}
 
 
