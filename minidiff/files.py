@@ -81,3 +81,17 @@ def verify(path: Path) -> Path:
     if found != expected:
         raise ValueError(f"{name} has sha256 {found[:12]}..., data/SHA256SUMS says {expected[:12]}...: {remedy}")
     return path
+
+
+def write_data(folder: str, files: dict[str, bytes]) -> None:
+    """Put `files` (name: content) into `data/FOLDER` and give that folder new lines in `data/SHA256SUMS`.
+
+    Lines of files that are no longer made go. For the scripts in data/build. Example: `write_data("fashion", made)`.
+    """
+    data = root() / "data"
+    sums = {name: digest for name, digest in checksums().items() if not name.startswith(f"{folder}/")}
+    for name, content in files.items():
+        atomic_write(data / folder / name, content)
+        sums[f"{folder}/{name}"] = sha256(data / folder / name)
+    lines = (f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+    atomic_write(data / "SHA256SUMS", "".join(lines).encode())

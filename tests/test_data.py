@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from minidiff.data import fashion
-from minidiff.files import checksums, root, sha256, verify
+from minidiff.files import checksums, root, sha256, verify, write_data
 
 DATA = root() / "data"
 TEST_FILES = ("test-0.png", "test-labels.npy")
@@ -155,7 +155,7 @@ def test_build_is_deterministic_and_keeps_other_hashes(build, tmp_path, monkeypa
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SHA256SUMS").write_text("12  checkpoints/a\n34  fashion/old.png\n56  fashion/test-0.png\n")
     monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
-    build.write(files)
+    write_data("fashion", files)
     assert checksums().keys() == {"checkpoints/a", *(f"fashion/{name}" for name in files)}
     for name, content in files.items():
         assert verify(tmp_path / "data" / "fashion" / name).read_bytes() == content

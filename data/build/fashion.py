@@ -19,7 +19,7 @@ import numpy as np
 from einops import rearrange
 from PIL import Image
 
-from minidiff.files import atomic_write, checksums, root, sha256
+from minidiff.files import sha256, write_data
 
 PACKAGE = "dataset-fashion-mnist"
 DEB_SHA256 = "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"  # 0.0~git20200523.55506a9-1
@@ -85,22 +85,11 @@ def unpack(deb: Path | None, scratch: Path) -> Path:
     return scratch / "deb" / "usr" / "share" / "datasets" / "fashion-mnist"
 
 
-def write(files: dict[str, bytes]) -> None:
-    """Put `files` into `data/fashion` and replace the lines of that folder in `data/SHA256SUMS`."""
-    data = root() / "data"
-    sums = {name: digest for name, digest in checksums().items() if not name.startswith("fashion/")}
-    for name, content in files.items():
-        atomic_write(data / "fashion" / name, content)
-        sums[f"fashion/{name}"] = sha256(data / "fashion" / name)
-    lines = (f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    atomic_write(data / "SHA256SUMS", "".join(lines).encode())
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Makes data/fashion from Debian's dataset-fashion-mnist.")
     parser.add_argument("--deb", type=Path, help="the package; without it, 'apt-get download' fetches it")
     with tempfile.TemporaryDirectory() as scratch:
         made = convert(unpack(parser.parse_args().deb, Path(scratch)))
-    write(made)
+    write_data("fashion", made)
     for name, content in made.items():
         print(f"{len(content):>9,} bytes  data/fashion/{name}")

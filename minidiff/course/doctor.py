@@ -25,7 +25,13 @@ LICENCES = (
     ("code, in notebooks too", "MIT", "LICENSE"),
     ("prose and figures", "CC BY 4.0", "LICENSE-CONTENT.md"),
     ("data/fashion: Fashion-MNIST, (c) Zalando SE", "MIT", "data/README.md"),
+    ("data/emoji: OpenMoji, by openmoji.org", "CC BY-SA 4.0", "data/emoji/LICENSE-openmoji"),
+    ("data/emoji: Noto Emoji, (c) Google", "Apache-2.0", "data/emoji/LICENSE-noto"),
+    ("data/emoji: Twemoji, (c) Twitter and others", "CC BY 4.0", "data/emoji/LICENSE-twemoji"),
+    ("data/emoji: Fluent Emoji 3D, (c) Microsoft", "MIT", "data/emoji/LICENSE-fluent"),
+    ("data/emoji: names, (c) Cal Henderson", "MIT", "data/emoji/LICENSE-names"),
     ("data/checkpoints: trained here, on the above", "MIT", "data/README.md"),
+    ("data/checkpoints: emoji-*, trained on emoji", "CC BY-SA 4.0", "data/README.md"),
 )
 
 
@@ -177,7 +183,7 @@ def doctor(licences: bool = False) -> int:
     """
     if licences:
         for what, licence, where in LICENCES:
-            print(f"{what:<46}{licence:<12}see {where}")
+            print(f"{what:<46}{licence:<14}see {where}")
         return 0
     faults = 0
     for row in findings():
@@ -185,6 +191,6 @@ def doctor(licences: bool = False) -> int:
         print(f"{SIGNS[row.state]:<11}{row.what:<22}{row.found}", flush=True)
         if row.remedy:
             print(f"{'':<33}remedy: {row.remedy}")
-    print(f"{'':<11}{'licences':<22}code MIT, prose CC BY 4.0, Fashion-MNIST MIT (minidiff doctor --licences)")
+    print(f"{'':<11}{'licences':<22}code MIT, prose CC BY 4.0, data as listed (minidiff doctor --licences)")
     print("fit for the course" if not faults else f"not usable yet: {faults} fault(s), each with its remedy above")
     return int(faults > 0)

@@ -1,0 +1,150 @@
+"""A variational autoencoder of images: a picture as a small grid of numbers, and back.
+
+The encoder gives each latent number a mean and a spread, q(z|x) = N(m, s^2); the decoder paints x_hat from a draw of
+it. Training weighs what a picture costs against what is lost (the ELBO, with beta before its second term):
+
+    loss = |x - x_hat|^2  +  beta KL(q(z|x) | N(0, 1)),      KL = (m^2 + s^2 - 1)/2 - log s  for each latent number
+
+KL is what the draw tells over the prior, in nats; over log 2 it is in bits, so the sum over a latent is the rate of a
+code. Without the draw any number could hold any amount; noise of size s blurs it to log2(spread of m / s) bits.
+
+The latents that leave `encode` are (m - mean) / scale, with mean and scale of each channel measured after training and
+stored with the weights: a diffusion model assumes data about as wide as its noise, and nothing here would see to that.
+Sources: Kingma & Welling 2013, arXiv 1312.6114; Higgins et al. 2017 (beta); Rombach et al. 2022, arXiv 2112.10752,
+section 3.1 and appendix G (a small KL weight, a grid of latents, scaling them).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+
+class Block(nn.Module):
+    """norm, conv, norm, conv, plus the input: (B,C,H,W) -> (B,C,H,W). Example: `Block(32)`."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+
+        def stage() -> list[nn.Module]:
+            return [nn.GroupNorm(8, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
+
+        self.body = nn.Sequential(*stage(), *stage())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class VAE(nn.Module):
+    """Images (B,C,H,W) in [-1, 1] to latents (B,latent,H/down,W/down) of about unit spread, and back.
+
+    channels: C. latent: channels of the grid. down: pixels to a side of one latent, a power of 2, 2 to 16. base:
+    features at the largest size inside, a multiple of 8; they grow by `base` at each halving. blocks: residual blocks
+    at each size. patch: pixels folded into channels at the door and unfolded at the end (2 costs a quarter of 1).
+    ValueError for a `down` or `patch` that is none of these, and in use for pictures of other channels, sizes that
+    `down` does not divide, for NaN, and for latents of another shape.
+    Example: `VAE(3, latent=8, down=8).encode(torch.zeros(2, 3, 64, 64))` is (2, 8, 8, 8).
+    """
+
+    def __init__(
+        self, channels: int = 3, latent: int = 8, down: int = 8, base: int = 32, blocks: int = 1, patch: int = 2
+    ):
+        super().__init__()
+        if down not in (2, 4, 8, 16) or patch not in (1, 2, 4, 8, 16) or patch > down:
+            raise ValueError(
+                f"down={down}, patch={patch}: expected down 2, 4, 8 or 16, and patch 1 or a power of 2 up to it"
+            )
+        if base % 8 or base < 8:
+            raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
+        self.channels, self.latent, self.down = channels, latent, down
+        halvings = int(math.log2(down // patch))
+        widths = [base * (i + 1) for i in range(halvings + 1)]  # from the largest size inside to the latents' own
+        front: list[nn.Module] = [nn.PixelUnshuffle(patch), nn.Conv2d(channels * patch**2, base, 3, padding=1)]
+        back: list[nn.Module] = [nn.Conv2d(latent, widths[-1], 3, padding=1)]
+        for i, width in enumerate(widths):
+            front += [Block(width) for _ in range(blocks)]
+            if i < halvings:
+                front += [nn.Conv2d(width, widths[i + 1], 3, stride=2, padding=1)]
+        for i, width in reversed(list(enumerate(widths))):
+            back += [Block(width) for _ in range(blocks + 1)]
+            if i > 0:
+                back += [nn.Upsample(scale_factor=2), nn.Conv2d(width, widths[i - 1], 3, padding=1)]
+        front += [nn.GroupNorm(8, widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 2 * latent, 3, padding=1)]
+        back += [nn.GroupNorm(8, base), nn.SiLU(), nn.Conv2d(base, channels * patch**2, 3, padding=1)]
+        self.front, self.back = nn.Sequential(*front), nn.Sequential(*back, nn.PixelShuffle(patch))
+        self.mean = nn.Buffer(torch.zeros(latent))
+        self.scale = nn.Buffer(torch.ones(latent))
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log spread of q(z|x), before scaling, (B,latent,h,w) each."""
+        if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.down or x.shape[3] % self.down:
+            wanted = f"(B, {self.channels}, H, W) with H and W multiples of {self.down}"
+            raise ValueError(f"this autoencoder takes images {wanted}, got {tuple(x.shape)}")
+        if not torch.isfinite(x).all():
+            raise ValueError("the images hold NaN or infinite values: find them with `x.isfinite().flatten(1).all(1)`")
+        m, log_s = self.front(x).chunk(2, dim=1)
+        return m, log_s.clamp(-10, 4)
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """What training sees: x_hat (B,C,H,W) from a draw of q(z|x), and KL (B,) in nats."""
+        m, log_s = self.moments(x)
+        noise = torch.randn(m.shape, generator=generator).to(m)
+        kl = ((m**2 + (2 * log_s).exp() - 1) / 2 - log_s).flatten(1).sum(1)  # (B,)
+        return self.back(m + log_s.exp() * noise), kl
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B,C,H,W) to latents (B,latent,H/down,W/down) of mean 0 and spread 1 a channel: the mean of q."""
+        return (self.moments(x)[0] - self._of(self.mean)) / self._of(self.scale)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (B,latent,h,w), as `encode` gives them, to images (B,C,down h,down w)."""
+        if z.ndim != 4 or z.shape[1] != self.latent:
+            raise ValueError(f"this autoencoder has latents (B, {self.latent}, h, w), got {tuple(z.shape)}")
+        if not torch.isfinite(z).all():
+            raise ValueError("the latents hold NaN or infinite values: look at the denoiser that made them")
+        return self.back(z * self._of(self.scale) + self._of(self.mean))
+
+    @torch.no_grad()
+    def bits(self, x: Tensor) -> Tensor:
+        """The rate of each image (B,C,H,W): KL of its latent in bits, (B,)."""
+        return self(x)[1] / math.log(2)
+
+    @torch.no_grad()
+    def measure_scale(self, batches: Iterable[Tensor]) -> None:
+        """Set mean and scale of each latent channel to those of these images, (B,C,H,W) each."""
+        z = torch.cat([self.moments(x)[0] for x in batches])
+        self.mean.copy_(z.mean((0, 2, 3)))
+        self.scale.copy_(z.std((0, 2, 3)))
+
+    def _of(self, values: Tensor) -> Tensor:
+        return values.view(1, -1, 1, 1)
+
+
+def vae_loss(
+    vae: VAE,
+    x: Tensor,
+    generator: Generator,
+    beta: float = 1e-4,
+    features: Callable[[Tensor], list[Tensor]] | None = None,
+    perceptual: float = 0.0,
+) -> Tensor:
+    """|x - x_hat|^2 a pixel value, plus beta times KL a pixel value, (B,). x: (B,C,H,W).
+
+    features: image -> feature maps; with it, `perceptual` times their squared difference joins, each map normalised
+    over channels, so that what a network sees counts beside what a ruler sees.
+    Source: Zhang et al. 2018, arXiv 1801.03924 (distance in features).
+    Example: `vae_loss(VAE(), torch.zeros(2, 3, 64, 64), Generator())` is (2,).
+    """
+    if perceptual and features is None:
+        raise ValueError(f"perceptual={perceptual}: it needs the features of a network")
+    x_hat, kl = vae(x, generator)
+    loss = (x - x_hat).square().flatten(1).mean(1) + beta * kl / x[0].numel()
+    if perceptual and features is not None:
+        for a, b in zip(features(x), features(x_hat), strict=True):
+            gap = F.normalize(a, dim=1) - F.normalize(b, dim=1)  # (B, C, h, w)
+            loss = loss + perceptual * gap.square().sum(1).flatten(1).mean(1)
+    return loss
