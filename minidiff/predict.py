@@ -25,7 +25,7 @@ another one. Any function with that signature is a denoiser too; the sampler is 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -103,7 +103,8 @@ class Denoiser:
     """A network, a schedule and a row make a denoiser: `denoise(x_t, t, cond=None) -> x0_hat`, of x_t's shape.
 
     The network sees `net(x_t / sqrt(alpha^2 sd^2 + sigma^2), ell, cond)`, never a schedule. `sd` is the data's
-    standard deviation. Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
+    standard deviation. autoencoder: for a denoiser of latents, what makes pictures of them, with `encode` and `decode`.
+    Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
     Example: `denoise = Denoiser(MLP(dim=2), Linear(), "v"); x0_hat = denoise(x_t, torch.tensor(0.5))`.
     """
 
@@ -111,6 +112,7 @@ class Denoiser:
     schedule: Schedule
     pred: str = "v"
     sd: float = 1.0
+    autoencoder: Any = None
 
     def __post_init__(self) -> None:
         if self.pred not in ROWS:

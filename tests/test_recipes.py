@@ -73,7 +73,7 @@ def test_every_row_ships_with_an_honest_header(name):
     assert HEADER <= header.keys() and header["recipe"] == name and header["scale"] in ("laptop", "gpu")
     assert path.stat().st_size <= row.budget and path.stat().st_size <= 15_000_000
     metric = header["metrics"][row.metric]
-    assert metric["n"] >= 2000 and metric["value"] == metric["value"]
+    assert metric["n"] >= row.n >= 800 and metric["value"] == metric["value"]
     assert header["samples"] == header["steps"] * header["batch"]
     runs.load(name)
 

@@ -12,8 +12,7 @@ from minidiff.data import fashion
 from minidiff.data.toy import Mixture
 from minidiff.files import root
 from minidiff.predict import Denoiser, exact_denoiser
-from minidiff.recipes.draw import generate
-from minidiff.recipes.fashion import copying
+from minidiff.recipes.draw import copying, generate
 from minidiff.recipes.run import train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
@@ -89,14 +88,13 @@ def test_rows_of_another_revision_are_not_taken_up(here, monkeypatch):
         assert list(sweeps.run("calls")) == [{"seed": 0, "n": n}]
 
 
-def test_copies_are_seen(monkeypatch):
-    monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
+def test_copies_are_seen():
     train, test = (fashion.load(split)[0][:300] for split in ("train", "test"))
-    found = copying(train, test)
+    found = copying(train, test, train)
     value = {name: row["value"] for name, row in found.items()}
     prefix = "distance to the nearest training image, "
     assert value[prefix + "median"] == 0 < value[prefix + "smallest, held-out"]
-    honest = copying(test, test)
+    honest = copying(test, test, train)
     for name in ("smallest", "1% quantile", "median"):
         assert honest[prefix + name] == honest[f"{prefix}{name}, held-out"]
 

@@ -74,8 +74,8 @@ class VAE(nn.Module):
         front += [nn.GroupNorm(8, widths[-1]), nn.SiLU(), nn.Conv2d(widths[-1], 2 * latent, 3, padding=1)]
         back += [nn.GroupNorm(8, base), nn.SiLU(), nn.Conv2d(base, channels * patch**2, 3, padding=1)]
         self.front, self.back = nn.Sequential(*front), nn.Sequential(*back, nn.PixelShuffle(patch))
-        self.mean = nn.Buffer(torch.zeros(latent))
-        self.scale = nn.Buffer(torch.ones(latent))
+        self.mean = nn.Parameter(torch.zeros(latent), requires_grad=False)  # not trained: measured afterwards
+        self.scale = nn.Parameter(torch.ones(latent), requires_grad=False)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log spread of q(z|x), before scaling, (B,latent,h,w) each."""

@@ -1,7 +1,7 @@
 """The models that the course trains, one row each; a file holds a family.
 
-To add a model, write its row where its data is at home (`toy.py`, `fashion.py`); `run.py` trains, loads, measures and
-ships whatever a row names, and asks no row what it is.
+To add a model, write its row where its data is at home (`toy.py`, `fashion.py`, `emoji.py`, `latent.py`); `run.py`
+trains, loads, measures and ships whatever a row names, and asks no row what it is.
 """
 
 from minidiff.recipes import fashion, toy

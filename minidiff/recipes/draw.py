@@ -10,7 +10,9 @@ from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
 from minidiff.files import atomic_write
+from minidiff.measure.neighbours import nearest
 from minidiff.predict import Denoise, guide
+from minidiff.recipes.row import Metrics
 from minidiff.sample import Steps, dpmpp_2m, prior
 from minidiff.sample import last as final
 from minidiff.schedule import Schedule, uniform_grid
@@ -89,3 +91,18 @@ def labels_of(denoise: Denoise, names: tuple[str, ...], n: int, label: str | Non
         known = f"{', '.join(names)}, or 0 to {len(names) - 1}" if names else "none by name"
         raise ValueError(f"--label {label}: no such class; there are {known}")
     return torch.full((n,), names.index(label) if label in names else int(label))
+
+
+def copying(fake: Tensor, real: Tensor, pool: Tensor) -> Metrics:
+    """How near the nearest of the training images (pool) is, in pixel space, for samples and for held-out images.
+
+    A model that copies has distances that no new image has: below the nearest 1% of the held-out ones, or near 0.
+    Example: `copying(samples, test, train)["distance to the nearest training image, median"]`.
+    """
+    metrics: Metrics = {}
+    near, held_out = nearest(fake, pool)[0], nearest(real, pool)[0]
+    for name, at in (("smallest", 0.0), ("1% quantile", 0.01), ("median", 0.5)):
+        for who, distance in (("", near), (", held-out", held_out)):
+            value = {"value": float(distance.quantile(at)), "n": len(distance)}
+            metrics[f"distance to the nearest training image, {name}{who}"] = value
+    return metrics

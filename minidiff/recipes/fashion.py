@@ -13,16 +13,16 @@ from torch.nn import functional as F
 
 from minidiff.data import fashion
 from minidiff.measure.frechet import frechet, report
-from minidiff.measure.neighbours import nearest, precision_recall
+from minidiff.measure.neighbours import precision_recall
 from minidiff.measure.proportion import share
 from minidiff.nn.classifier import Classifier
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
-from minidiff.recipes.draw import fifths, generate, labels_of
+from minidiff.recipes.draw import copying, fifths, generate, labels_of
 from minidiff.recipes.row import Metrics, Recipe, fixed
 from minidiff.scale import pick
 from minidiff.schedule import Linear
-from minidiff.train.batches import Batch, shuffled
+from minidiff.train.batches import Batch, mirrored, shuffled
 from minidiff.train.fit import denoising_loss, logit_normal
 
 SHAPE = (1, 28, 28)
@@ -31,9 +31,7 @@ SHAPE = (1, 28, 28)
 def classifier_loss(net: nn.Module, batch: Batch, generator: Generator) -> tuple[Tensor, Tensor]:
     """Cross-entropy of randomly mirrored images. batch: (images, labels) -> (B,), levels 0 (B,)."""
     images, labels = batch
-    flip = torch.rand(len(images), generator=generator).to(images) < 0.5
-    images = torch.where(flip[:, None, None, None], images.flip(3), images)
-    losses = F.cross_entropy(net(images), labels, reduction="none", label_smoothing=0.05)
+    losses = F.cross_entropy(net(mirrored(images, generator)), labels, reduction="none", label_smoothing=0.05)
     return losses, torch.zeros_like(losses)
 
 
@@ -104,26 +102,12 @@ def image_metrics(denoise: Denoiser, n: int | None, folder: Path | None) -> Metr
     metrics |= {"precision, real": {"value": precision, "n": n}, "recall, real": {"value": recall, "n": n}}
     if classes:
         metrics["recognised as its class, real"] = share(guesses(net, real) == real_labels)
-    return metrics | copying(fakes[1.0], real[:n])
+    return metrics | copying(fakes[1.0], real[:n], fashion.load("train")[0][: pick(smoke=500, laptop=60_000)])
 
 
 def guesses(net: Any, images: Tensor) -> Tensor:
     """The classifier's class of each image (N,1,28,28), (N,)."""
     return torch.cat([net(part).argmax(1) for part in images.split(500)])
-
-
-def copying(fake: Tensor, real: Tensor) -> Metrics:
-    """How near the nearest of the 60,000 training images is, in pixel space, for samples and for held-out images.
-
-    A model that copies has distances that no new image has: below the nearest 1% of the held-out ones, or near 0.
-    """
-    pool, metrics = fashion.load("train")[0][: pick(smoke=500, laptop=60_000)], {}
-    near, held_out = nearest(fake, pool)[0], nearest(real, pool)[0]
-    for name, at in (("smallest", 0.0), ("1% quantile", 0.01), ("median", 0.5)):
-        for who, distance in (("", near), (", held-out", held_out)):
-            value = {"value": float(distance.quantile(at)), "n": len(distance)}
-            metrics[f"distance to the nearest training image, {name}{who}"] = value
-    return metrics
 
 
 def draw(denoise: Denoiser, n: int, steps: int, seed: int, label: str | None, w: float) -> Tensor:

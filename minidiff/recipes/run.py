@@ -105,9 +105,10 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     settle(net, device)
     folder = outputs() / "runs" / f"{name}-{at}"
     path, state_file = folder / f"{name}.safetensors", folder / "state.safetensors"
+    needs: dict[str, Any] = {"needs": stamps(recipe)} if recipe.needs else {}
     options: dict[str, Any] = {key: getattr(recipe, key) for key in SETTABLE}
     options |= {"loss": recipe.loss, "every": max(1, steps // 200), "folder": folder}
-    options |= {"identity": {"recipe": name, "scale": at, "batch": batch}}
+    options |= {"identity": {"recipe": name, "scale": at, "batch": batch} | needs}
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
     trained = False
     for state in fit(model, recipe.batches(batch, recipe.seed), steps, **options):
@@ -120,7 +121,11 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     if trained or not path.exists():
         tensors, kept = checkpoint.read(state_file)
         weights = {n.removeprefix("ema."): v.bfloat16() for n, v in tensors.items() if n.startswith("ema.")}
-        header = {"recipe": name, "scale": at, "settings": settings, "steps": steps, "batch": batch}
+        if recipe.finish:
+            checkpoint.load_into(net, weights, str(state_file))
+            recipe.finish(net)
+            weights = {n: v.bfloat16() for n, v in net.state_dict().items()}
+        header = {"recipe": name, "scale": at, **needs, "settings": settings, "steps": steps, "batch": batch}
         header |= {"samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl")), **kept["note"]}
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)
@@ -137,6 +142,11 @@ def keep_state(folder: Path, net: nn.Module, state: State) -> None:
     header = {"recipe": "", "step": state.step, "samples": state.samples, "loss": state.loss}
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / f"{state.step}.safetensors", tensors, header)
+
+
+def stamps(recipe: Recipe) -> dict[str, str]:
+    """The first digits of the hash of each shipped file that a row needs. Example: `stamps(get("emoji-latent"))`."""
+    return {name: checkpoint.read_header(shipped(name))["sha256"][:12] for name in recipe.needs}
 
 
 def seconds(log: Path) -> float:
@@ -164,6 +174,12 @@ def load(name: str, path: Path | str | None = None, device: str | torch.device =
     recipe = recipes.get(name)
     source = Path(path) if path else shipped(name)
     tensors, header = checkpoint.read(source, name)
+    for other, stamp in stamps(recipe).items():
+        if (made_for := header.get("needs", {}).get(other)) != stamp:
+            raise checkpoint.CheckpointError(
+                f"{source} was trained with {other} {made_for}, and here is {other} {stamp}: it would speak another "
+                f"language. Restore both with 'git checkout -- data', or train {name} again"
+            )
     model, net = build(recipe, header.get("scale", "laptop"))
     checkpoint.load_into(net, tensors, str(source))
     settle(net, device).eval().requires_grad_(False)

@@ -42,3 +42,9 @@ def fresh(sample: Callable[[int, Generator], Tensor], batch_size: int, seed: int
     Example: `fit(denoise, fresh(grid25().sample, 256), steps=1000)`.
     """
     return lambda step: (sample(batch_size, step_generator(seed + 1, step)),)
+
+
+def mirrored(images: Tensor, generator: Generator) -> Tensor:
+    """The images (B,C,H,W), half of them left to right. Example: `mirrored(images, step_generator(0, step))`."""
+    flip = torch.rand(len(images), generator=generator).to(images) < 0.5
+    return torch.where(flip[:, None, None, None], images.flip(3), images)

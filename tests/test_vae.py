@@ -1,0 +1,105 @@
+"""The autoencoder: shapes at every downsampling, the KL against torch's, rate, scaled latents, clear refusals."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator
+from torch.distributions import Normal, kl_divergence
+
+from minidiff.nn.classifier import Classifier
+from minidiff.nn.vae import VAE, vae_loss
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def vae(**changes) -> VAE:
+    return VAE(**({"channels": 3, "latent": 4, "down": 4, "base": 8} | changes))
+
+
+@pytest.mark.parametrize("down, patch", [(2, 1), (2, 2), (4, 1), (4, 4), (8, 2), (16, 2), (16, 16)])
+@pytest.mark.parametrize("channels, latent", [(1, 3), (3, 8)])
+def test_shapes_at_every_downsampling(down, patch, channels, latent):
+    net, x = vae(down=down, patch=patch, channels=channels, latent=latent), torch.randn(2, channels, 32, 48)
+    z = net.encode(x)
+    assert z.shape == (2, latent, 32 // down, 48 // down)
+    assert net.decode(z).shape == x.shape
+    x_hat, kl = net(x)
+    assert x_hat.shape == x.shape and kl.shape == (2,) and (kl > 0).all()
+
+
+def test_kl_is_that_of_torch_distributions():
+    net, x = vae().double(), torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    m, log_s = net.moments(x)
+    exact = kl_divergence(Normal(m, log_s.exp()), Normal(torch.zeros_like(m), 1.0)).flatten(1).sum(1)
+    torch.testing.assert_close(net(x)[1], exact, rtol=1e-12, atol=0)
+    torch.testing.assert_close(net.bits(x), exact / math.log(2), rtol=1e-12, atol=0)
+
+
+def test_the_draw_has_the_mean_and_the_spread_that_the_encoder_says():
+    net, x = vae(), torch.randn(1, 3, 16, 16)
+    seen = []
+    net.back.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        net(x.expand(4000, -1, -1, -1), Generator().manual_seed(0))
+        m, log_s = net.moments(x)
+    assert ((seen[0].mean(0) - m[0]) / log_s[0].exp()).abs().max() < 5 / 4000**0.5
+    assert (seen[0].std(0) / log_s[0].exp() - 1).abs().max() < 5 / 8000**0.5
+
+
+def test_loss_is_error_plus_rate_a_pixel_value():
+    net, x, generator = vae(), torch.randn(2, 3, 16, 16), Generator().manual_seed(1)
+    x_hat, kl = net(x, Generator().manual_seed(1))
+    by_hand = [((x[i] - x_hat[i]) ** 2).mean() + 0.3 * kl[i] / (3 * 16 * 16) for i in range(2)]
+    torch.testing.assert_close(vae_loss(net, x, generator, beta=0.3), torch.stack(by_hand))
+
+
+def test_perceptual_loss_is_zero_for_the_same_picture_and_reaches_the_decoder():
+    net, x, eyes = vae(), torch.randn(2, 3, 64, 64), Classifier(3, 11, base=8, size=64, patch=2).eval()
+    plain = vae_loss(net, x, Generator().manual_seed(0), 0.1)
+    both = vae_loss(net, x, Generator().manual_seed(0), 0.1, eyes.maps, 1.0)
+    assert (both > plain).all() and [m.shape[-1] for m in eyes.maps(x)] == [32, 16, 16, 8]
+    net.forward = lambda x, generator=None: (x, torch.zeros(2))  # type: ignore[method-assign]  # a perfect one
+    assert vae_loss(net, x, Generator(), 0.1, eyes.maps, 1.0).tolist() == [0, 0]
+    with pytest.raises(ValueError, match="perceptual=1.0.*features"):
+        vae_loss(net, x, Generator(), perceptual=1.0)
+
+
+def test_latents_are_scaled_to_unit_spread_and_back():
+    net, x = vae(), torch.randn(8, 3, 16, 16)
+    before = net.decode(net.encode(x))
+    net.measure_scale(x.split(3))
+    z = net.encode(x)
+    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4))
+    torch.testing.assert_close(net.decode(z), before, atol=1e-5, rtol=1e-4)
+    assert {"mean", "scale"} <= net.state_dict().keys()  # stored with the weights
+    assert not net.mean.requires_grad and not net.scale.requires_grad
+
+
+def test_every_other_weight_is_trained():
+    net = vae(down=8)
+    vae_loss(net, torch.randn(2, 3, 16, 16), Generator(), 0.1).sum().backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None] == ["mean", "scale"]
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda net: net.encode(torch.zeros(2, 3, 30, 32)), r"multiples of 4, got \(2, 3, 30, 32\)"),
+        (lambda net: net.encode(torch.zeros(2, 1, 32, 32)), r"\(B, 3, H, W\).*got \(2, 1, 32, 32\)"),
+        (lambda net: net(torch.zeros(3, 32, 32)), r"got \(3, 32, 32\)"),
+        (lambda net: net.encode(torch.full((1, 3, 32, 32), math.nan)), "images hold NaN"),
+        (lambda net: net.decode(torch.zeros(2, 8, 4, 4)), r"latents \(B, 4, h, w\), got \(2, 8, 4, 4\)"),
+        (lambda net: net.decode(torch.full((1, 4, 4, 4), math.inf)), "latents hold NaN or infinite"),
+        (lambda net: vae(down=3), "down=3.*2, 4, 8 or 16"),
+        (lambda net: vae(down=2, patch=4), "down=2, patch=4"),
+        (lambda net: vae(base=12), "base=12.*multiple of 8"),
+    ],
+)
+def test_bad_input_is_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(vae())
