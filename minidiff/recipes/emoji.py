@@ -31,8 +31,8 @@ def held_out() -> emoji.Emoji:
     return emoji.Emoji(*(field[few] for field in whole))
 
 
-def shipped(name: str) -> Any:
-    """What a row of this file names, from the weights that ship. Example: `shipped("emoji-vae")`."""
+def loaded(name: str) -> Any:
+    """What a row of this file names, from the weights that ship. Example: `loaded("emoji-vae")`."""
     from minidiff.recipes.run import load  # `run` knows the rows, these included
 
     return load(name)
@@ -54,14 +54,14 @@ def classifier_loss(net: nn.Module, batch: Batch, generator: Generator) -> tuple
 @torch.no_grad()
 def features(images: Tensor, classifier: Any = None) -> Tensor:
     """Features of the shipped emoji classifier, (N, 32), of pictures (N,3,64,64)."""
-    net = classifier or shipped("emoji-classifier")
+    net = classifier or loaded("emoji-classifier")
     return torch.cat([net.features(part) for part in images.split(250)])
 
 
 @torch.no_grad()
 def guesses(images: Tensor, classifier: Any = None) -> tuple[Tensor, Tensor]:
     """The classifier's style and group of each picture, (N,) each."""
-    net = classifier or shipped("emoji-classifier")
+    net = classifier or loaded("emoji-classifier")
     scores = torch.cat([net(part) for part in images.split(250)])  # (N, 4 + 7)
     return scores[:, :4].argmax(1), scores[:, 4:].argmax(1)
 
@@ -103,7 +103,7 @@ def round_trip(vae: Any, images: Tensor) -> Tensor:
 def autoencoder_metrics(vae: Any, n: int | None, folder: Path) -> Metrics:
     """Distortion, rate and what the classifier still sees, of held-out pictures through the autoencoder and back."""
     fixed(n)
-    real, net = held_out(), shipped("emoji-classifier")
+    real, net = held_out(), loaded("emoji-classifier")
     x = round_trip(vae, real.images)
     m, before, after = len(x), guesses(real.images, net), guesses(x, net)
     quality, bits = psnr(real.images, x), torch.cat([vae.bits(part) for part in real.images.split(100)])

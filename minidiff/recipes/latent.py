@@ -19,7 +19,7 @@ from minidiff.measure.proportion import share
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import copying, fifths, generate, labels_of
-from minidiff.recipes.emoji import features, guesses, held_out, round_trip, shipped
+from minidiff.recipes.emoji import features, guesses, held_out, loaded, round_trip
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import pick
 from minidiff.schedule import Linear
@@ -32,7 +32,7 @@ PIXELS = (3, 64, 64)
 @cache
 def latents(name: str = "emoji-vae") -> tuple[Tensor, Tensor]:
     """Latents (N,c,h,w) and styles (N,) of the training pictures, by a shipped autoencoder, once per process."""
-    vae, (images, style, *_) = shipped(name), emoji.load()
+    vae, (images, style, *_) = loaded(name), emoji.load()
     few = torch.randperm(len(images), generator=Generator().manual_seed(0))[: pick(smoke=64, laptop=len(images))]
     return torch.cat([vae.encode(part) for part in images[few].split(100)]), style[few]
 
@@ -60,7 +60,7 @@ def pictures(
 
 def quality(x: Tensor, labels: Tensor | None = None) -> Metrics:
     """Pictures (n,3,64,64) against the 883 held-out ones: distance, precision, recall, style recognised."""
-    real, net, n = held_out(), shipped("emoji-classifier"), len(x)
+    real, net, n = held_out(), loaded("emoji-classifier"), len(x)
     fake, true = features(x, net), features(real.images, net)
     m = min(n, len(true))
     precision, recall = precision_recall(fake[:m], true[:m])
@@ -122,7 +122,7 @@ def denoiser_row(
         name=name,
         about=about,
         net=net,
-        model=lambda net: Denoiser(net, Linear(), "flow", sd, autoencoder=shipped(of) if of else None),
+        model=lambda net: Denoiser(net, Linear(), "flow", sd, autoencoder=loaded(of) if of else None),
         batches=batches,
         loss=partial(denoising_loss, drop=0.1, levels=logit_normal),
         needs=(of,) if of else (),
@@ -147,7 +147,7 @@ ROWS = (
         latent_unet,
         1.0,
         "emoji-vae",
-        13_000,
+        10_500,
         0.999,
         lambda size, seed: shuffled(latents(), size, seed),
     ),
@@ -157,7 +157,7 @@ ROWS = (
         pixel_unet,
         emoji.SD,
         None,
-        2_600,
+        2_100,
         0.995,
         lambda size, seed: shuffled(emoji.load()[:2], size, seed),
     ),
