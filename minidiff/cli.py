@@ -13,6 +13,7 @@ from typing import Any
 from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
+SWEEP_NAMES += ("latent-race", "latent-spaces")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("-o", "--out", type=Path, help="a .png file (default outputs/NAME.png)")
     evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights, or run a sweep; run it again to go on")
     evaluate.add_argument("name", help="a recipe (minidiff recipes), or a sweep: " + ", ".join(SWEEP_NAMES))
-    evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000)")
+    evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000, of emoji 1,000)")
     evaluate.add_argument("--checkpoint", type=Path, help="other weights than the shipped ones")
     evaluate.add_argument("--ship", action="store_true", help="ship that checkpoint if it is better")
     evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json, and the shipped header")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from minidiff.data import emoji as pack
 from minidiff.nn.unet import UNet
@@ -78,3 +79,40 @@ def test_psnr_by_hand():
     off = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 0.02)])
     torch.testing.assert_close(emoji.psnr(x, x + off), torch.tensor([20.0, 40.0]))  # 10 log10(4 / 0.04) = 20
     assert (emoji.psnr(x + 1, x + 3) > 100).all()  # what is whiter than white is shown as white
+
+
+class Blur(nn.Module):
+    """An autoencoder that keeps the mean of each 8x8 pixels, at 10 bits a picture."""
+
+    def encode(self, x):
+        return nn.functional.avg_pool2d(x, 8)
+
+    def decode(self, z):
+        return nn.functional.interpolate(z, scale_factor=8)
+
+    def bits(self, x):
+        return torch.full((len(x),), 10.0)
+
+
+def test_what_measures_an_autoencoder_sees_a_blur(tmp_path):
+    perfect = Blur()
+    perfect.encode = perfect.decode = lambda x: x  # type: ignore[method-assign]
+    good, bad = (emoji.autoencoder_metrics(vae, None, tmp_path) for vae in (perfect, Blur()))
+    assert (
+        good["PSNR, held out"]["value"]
+        > 90
+        > 25
+        > bad["PSNR, held out"]["value"]
+        > bad["PSNR of a white square"]["value"]
+    )
+    assert good["same style as the original"]["value"] == good["same group as the original"]["value"] == 1
+    assert bad["same style as the original"]["value"] < 0.9
+
+
+def test_held_out_pictures_are_not_for_training():
+    seen = {(int(s), int(c)) for s, c in zip(*pack.load()[1::2], strict=True)}
+    unseen = {(int(s), int(c)) for s, c in zip(*emoji.held_out()[1::2], strict=True)}
+    assert not seen & unseen
+    latents, style = latent.latents()
+    assert len(latents) == len(style) and latents.shape[1:] == (8, 8, 8)
+    assert latents.std((0, 2, 3)).sub(1).abs().max() < 0.25

@@ -11,12 +11,13 @@ from minidiff.cli import SWEEP_NAMES, main
 from minidiff.data import fashion
 from minidiff.data.toy import Mixture
 from minidiff.files import root
+from minidiff.nn.vae import VAE
 from minidiff.predict import Denoiser, exact_denoiser
 from minidiff.recipes.draw import copying, generate
 from minidiff.recipes.run import train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
-from minidiff.sweeps import images, targets, unet
+from minidiff.sweeps import images, latent, targets, unet
 from minidiff.sweeps.row import pack, unpack
 
 
@@ -183,6 +184,23 @@ def test_every_sweep_can_run(here):
         row = sweeps.get(name).measure(**setting)
         numbers = [value for key, value in row.items() if key != "pixels"]
         assert row["n"] > 0 and all(isinstance(value, int | float) for value in numbers)
+    list(train("emoji-latent", "smoke"))
+    row = latent.race("emoji-latent", 1)
+    assert row["samples"] == 16 and row["seconds"] > 0 and unpack(row["pixels"]).shape == (8, 3, 64, 64)
+
+
+def test_latents_of_another_width_are_the_same_pictures():
+    vae = VAE(3, latent=2, down=8, base=8)
+    wide, z = latent.Widened(vae, 5.5), torch.randn(2, 2, 4, 4)
+    torch.testing.assert_close(wide.decode(5.5 * z), vae.decode(z))
+    assert (wide.latent, wide.down) == (2, 8)
+
+
+def test_operations_are_counted_for_one_picture():
+    """A 1x1 convolution of c channels on h x w cells: c c h w multiply-adds, two operations each."""
+    net = torch.nn.Conv2d(3, 3, 1)
+    net.forward = lambda x, ell, cond: torch.nn.Conv2d.forward(net, x)  # type: ignore[method-assign]
+    assert latent.gflop(Denoiser(net, Linear())) == pytest.approx(2 * 9 * 64 * 64 / 1e9)
 
 
 @pytest.mark.parametrize(

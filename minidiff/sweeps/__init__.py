@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.run import facts, revision
 from minidiff.scale import scale
-from minidiff.sweeps import images, targets, unet
+from minidiff.sweeps import images, latent, targets, unet
 from minidiff.sweeps.row import Row, Sweep
 
 SWEEPS = {
@@ -27,6 +27,8 @@ SWEEPS = {
     "guidance": images.GUIDANCE,
     "data-size": images.DATA_SIZE,
     "calls": images.CALLS,
+    "latent-race": latent.RACE,
+    "latent-spaces": latent.SPACES_SWEEP,
 }
 
 

@@ -223,19 +223,28 @@ PARTS_SWEEP = Sweep(
 MOMENTS = (1, 2, 4, 8, 16, 32, 64, 128, 200)  # of 200 in a run, kept by `minidiff train`
 
 
-def state(moment: int) -> Row:
-    """A moment of the training of `fashion-unet`: held-out loss, and samples of the averaged and the raw weights."""
-    folder = outputs() / "runs" / f"fashion-unet-{scale()}" / "states"
+def at_moment(name: str, moment: int, prefix: str = "ema.") -> tuple[Denoiser, dict[str, Any]]:
+    """A denoiser as it was at one of MOMENTS of its training, and what was kept of that; prefix "": raw weights.
+
+    ValueError where the run is not there, or stopped before. Example: `at_moment("emoji-latent", 64)`.
+    """
+    folder = outputs() / "runs" / f"{name}-{scale()}" / "states"
     files = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
     if len(files) <= MOMENTS.index(moment):
-        raise ValueError(f"{folder} holds {len(files)} moments of a run: minidiff train fashion-unet first")
+        raise ValueError(f"{folder} holds {len(files)} moments of a run: minidiff train {name} first")
     tensors, header = checkpoint.read(files[MOMENTS.index(moment)])
+    denoise, net = build(recipes.get(name), scale())
+    checkpoint.load_into(net, {key: tensors[prefix + key] for key in net.state_dict()}, folder.name)
+    settle(net, "cpu").eval().requires_grad_(False)
+    return denoise, header
+
+
+def state(moment: int) -> Row:
+    """A moment of the training of `fashion-unet`: held-out loss, and samples of the averaged and the raw weights."""
+    _, header = at_moment("fashion-unet", moment)
     row: Row = {"step": header["step"], "samples": header["samples"], "training_loss": header["loss"]}
     for name, prefix in (("raw", ""), ("", "ema.")):
-        denoise, net = build(recipes.get("fashion-unet"), scale())
-        own = net.state_dict()
-        checkpoint.load_into(net, {key: tensors[prefix + key] for key in own}, folder.name)
-        settle(net, "cpu").eval().requires_grad_(False)
+        denoise, _ = at_moment("fashion-unet", moment, prefix)
         values = judged(denoise, pick(smoke=80, laptop=600), pick(smoke=2, laptop=20))
         row |= values if not name else {f"frechet_{name}": values["frechet"]}
     row["loss"] = held_out_loss(denoise, *(x[:1000] for x in fashion.load("test")))
