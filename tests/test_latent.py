@@ -74,6 +74,23 @@ def test_a_missing_autoencoder_is_named(two):
         runs.load("b")
 
 
+def test_a_denoiser_and_an_autoencoder_that_are_no_pair_are_named():
+    denoise = Denoiser(UNet(4, 8, (1, 2), classes=4), Linear(), autoencoder=VAE(3, 2, 8, base=8))
+    with pytest.raises(ValueError, match="4 channels, its autoencoder latents of 2: not a pair"):
+        latent.pictures(denoise, 2, calls=1)
+
+
+def test_a_run_is_not_resumed_with_another_autoencoder(two):
+    folder, _ = two
+    ship(folder, "a")
+    ship(folder, "b")
+    tensors, header = checkpoint.read(folder / "a.safetensors")
+    header.pop("sha256")
+    checkpoint.write(folder / "a.safetensors", tensors | {"mean": tensors["mean"] + 1}, header)
+    with pytest.raises(CheckpointError, match="needs"):
+        list(runs.train("b", "smoke"))
+
+
 def test_psnr_by_hand():
     x = torch.zeros(2, 3, 8, 8)
     off = torch.stack([torch.full((3, 8, 8), 0.2), torch.full((3, 8, 8), 0.02)])

@@ -22,6 +22,8 @@ from minidiff.files import root
 from minidiff.measure import frechet as frechet_module
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import ResBlock, UNet
+from minidiff.nn.vae import VAE, vae_loss
+from minidiff.recipes import latent
 
 FOLDER = root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -189,6 +191,21 @@ def guided_by(space: dict) -> bool:
     return all(close(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
+def vae_bill(space: dict) -> bool:
+    """Chapter 10's loss against the package's, from the same noise."""
+    net, x = stirred(VAE(3, 2, 4, base=8)), torch.randn(3, 3, 8, 12)
+    ours = space["loss"](net, x, 0.3, torch.Generator().manual_seed(5))
+    return close(ours, vae_loss(net, x, torch.Generator().manual_seed(5), 0.3))
+
+
+def from_latents(space: dict) -> bool:
+    """Chapter 11's pictures against the package's, which takes its noise from seed 0 for seed 0."""
+    net, vae = stirred(UNet(2, 8, (1, 2), 1, classes=4)), stirred(VAE(3, 2, 8, base=8))
+    vae.scale.data += 2
+    denoise, labels = predict.Denoiser(net, schedule.Linear(), "flow", autoencoder=vae), torch.arange(3)
+    return close(space["draw"](denoise, vae, labels, 4, 0), latent.pictures(denoise, 3, 4, labels=labels))
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -203,6 +220,8 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "05_ddpm-images nn.unet.UNet": walk,
     "05_ddpm-images measure.frechet.frechet": frechet,
     "07_guidance predict.guide": guided_by,
+    "10_autoencoders nn.vae.vae_loss": vae_bill,
+    "11_latent-diffusion recipes.latent.pictures": from_latents,
 }
 
 
@@ -270,6 +289,10 @@ def test_the_comparison_would_see_a_mistake():
     assert not frechet(changed(path, index, "- 2 * mixed", "- mixed"))
     path, index = built_cells()["07_guidance predict.guide"]
     assert not guided_by(changed(path, index, "none + w * (told - none)", "told + w * (told - none)"))
+    path, index = built_cells()["10_autoencoders nn.vae.vae_loss"]
+    assert not vae_bill(changed(path, index, "/ x[0].numel()", "/ m[0].numel()"))
+    path, index = built_cells()["11_latent-diffusion recipes.latent.pictures"]
+    assert not from_latents(changed(path, index, "cond=labels", "cond=None"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

@@ -103,3 +103,12 @@ def test_every_other_weight_is_trained():
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call(vae())
+
+
+def test_a_channel_that_tells_nothing_is_named():
+    net = vae()
+    net.front[-1].weight.data[1] = 0  # type: ignore[union-attr, index]
+    with pytest.raises(ValueError, match=r"channels \[1\] tell nothing"):
+        net.measure_scale([torch.randn(4, 3, 16, 16)])
+    with pytest.raises(ValueError, match="uint8, the weights float32"):
+        net.encode(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))

@@ -78,9 +78,10 @@ def on_white(picture: Image.Image) -> np.ndarray:
 def concepts(package: Path) -> list[dict[str, str]]:
     """The kept emoji in Unicode's order, one row each, with the columns of names.tsv.
 
-    A family is a name without the words for who it is (man, woman, clock hands): "woman farmer" and "farmer" are never
-    on two sides of a split. Of the families a seventh is held out whole; of the other concepts an eighth lacks one
-    style. Both are drawn by the sha256 of the name, so they stay whatever is added.
+    A family is a name without the words for who it is (man, woman, clock hands): "woman farmer" and "farmer" are on one
+    side of the split; what is named otherwise ("runner", "man running") may be on two, see data/README.md. Of the
+    families a seventh is held out whole; of the other concepts an eighth lacks one style. Both are drawn by the sha256
+    of the name, so they stay whatever is added.
     """
     if (found := sha256(package)) != PACKAGES[package.name]:
         raise ValueError(f"{package.name} has sha256 {found}; expected {PACKAGES[package.name]}")

@@ -53,6 +53,14 @@ def _read(folder: Path) -> Tensor:
     return torch.stack(styles)
 
 
+def _pictures(tiles: Tensor, size: int) -> Tensor:
+    """Bytes (N, 3, 64, 64) as values in [-1, 1], (N, 3, size, size)."""
+    if size not in (64, 32, 16):
+        raise ValueError(f"size is {size!r}; expected 64, 32 or 16 (means over 1, 2x2 or 4x4 pixels)")
+    images = tiles.float().div_(127.5).sub_(1)
+    return images if size == 64 else reduce(images, "b c (h p) (w q) -> b c h w", "mean", h=size, w=size)
+
+
 def table() -> tuple[dict[str, str], ...]:
     """The concepts, one dictionary each with the keys of COLUMNS. Example: `table()[0]["name"]` is "grinning face"."""
     return _table(root() / "data" / "emoji")
@@ -78,8 +86,6 @@ def load(split: str = "train", size: int = 64) -> Emoji:
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(map(repr, SPLITS))}")
-    if size not in (64, 32, 16):
-        raise ValueError(f"size is {size!r}; expected 64, 32 or 16 (means over 1, 2x2 or 4x4 pixels)")
     held_out = [row["held_out"] for row in table()]
     where = {  # style, what a concept's row says of its being held out -> whether the picture is in the split
         "train": lambda style, out: out not in ("concept", style),
@@ -88,14 +94,11 @@ def load(split: str = "train", size: int = 64) -> Emoji:
     }[split]
     chosen = torch.tensor([[where(style, out) for out in held_out] for style in STYLES])  # (styles, concepts)
     style, which = chosen.nonzero().T  # (N,), (N,)
-    images = _read(root() / "data" / "emoji")[style, which].float().div_(127.5).sub_(1)
-    if size < 64:
-        images = reduce(images, "b c (h p) (w q) -> b c h w", "mean", h=size, w=size)
+    images = _pictures(_read(root() / "data" / "emoji")[style, which], size)
     groups = torch.tensor([GROUPS.index(row["group"]) for row in table()])
     return Emoji(images, style, groups[which], which)
 
 
 def pictures(name: str, size: int = 64) -> Tensor:
     """One concept in all styles, (4, 3, size, size) in [-1, 1]. Example: `pictures("sunflower")`."""
-    images = _read(root() / "data" / "emoji")[:, concept(name)].float().div_(127.5).sub_(1)
-    return reduce(images, "b c (h p) (w q) -> b c h w", "mean", h=size, w=size)
+    return _pictures(_read(root() / "data" / "emoji")[:, concept(name)], size)

@@ -44,7 +44,7 @@ class VAE(nn.Module):
     features at the largest size inside, a multiple of 8; they grow by `base` at each halving. blocks: residual blocks
     at each size. patch: pixels folded into channels at the door and unfolded at the end (2 costs a quarter of 1).
     ValueError for a `down` or `patch` that is none of these, and in use for pictures of other channels, sizes that
-    `down` does not divide, for NaN, and for latents of another shape.
+    `down` does not divide, of another dtype, for NaN, and for latents of another shape.
     Example: `VAE(3, latent=8, down=8).encode(torch.zeros(2, 3, 64, 64))` is (2, 8, 8, 8).
     """
 
@@ -82,6 +82,11 @@ class VAE(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.channels or x.shape[2] % self.down or x.shape[3] % self.down:
             wanted = f"(B, {self.channels}, H, W) with H and W multiples of {self.down}"
             raise ValueError(f"this autoencoder takes images {wanted}, got {tuple(x.shape)}")
+        if x.dtype != self.mean.dtype:
+            kind = str(x.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"the images are {kind}, the weights {str(self.mean.dtype)[6:]}: bytes become x / 127.5 - 1"
+            )
         if not torch.isfinite(x).all():
             raise ValueError("the images hold NaN or infinite values: find them with `x.isfinite().flatten(1).all(1)`")
         m, log_s = self.front(x).chunk(2, dim=1)
@@ -115,10 +120,16 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def measure_scale(self, batches: Iterable[Tensor]) -> None:
-        """Set mean and scale of each latent channel to those of these images, (B,C,H,W) each."""
-        z = torch.cat([self.moments(x)[0] for x in batches])
-        self.mean.copy_(z.mean((0, 2, 3)))
-        self.scale.copy_(z.std((0, 2, 3)))
+        """Set mean and scale of each latent channel to those of these images, (B,C,H,W) each.
+
+        ValueError for a channel that is the same everywhere, and so cannot be scaled.
+        """
+        z = torch.cat([self.moments(x.to(self.mean.device))[0] for x in batches])
+        mean, scale = z.mean((0, 2, 3)), z.std((0, 2, 3))
+        if bad := [i for i, s in enumerate(scale.tolist()) if not 0 < s < math.inf]:
+            raise ValueError(f"latent channels {bad} tell nothing here: show more pictures, or train with a lower beta")
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def _of(self, values: Tensor) -> Tensor:
         return values.view(1, -1, 1, 1)

@@ -165,9 +165,10 @@ def shipped(name: str) -> Path:
 
 
 def load(name: str, path: Path | str | None = None, device: str | torch.device = "cpu") -> Any:
-    """What the row names, ready to use: a `Denoiser` (toy-mlp, fashion-unet) or a `Classifier`, with shipped weights.
+    """What the row names, ready to use, with shipped weights: a `Denoiser`, a `Classifier` or a `VAE`.
 
-    path: another checkpoint of the same row. CheckpointError when the file is missing, damaged or of another row.
+    A denoiser of latents has its autoencoder in `.autoencoder`. path: another checkpoint of the same row.
+    CheckpointError when the file is missing, damaged, of another row, or was made for another autoencoder.
     Example: `denoise = load("fashion-unet"); noise = prior(denoise.schedule, (16, 1, 28, 28))`, and then
     `last(heun(denoise, noise, uniform_grid(20)))`.
     """
@@ -183,6 +184,8 @@ def load(name: str, path: Path | str | None = None, device: str | torch.device =
     model, net = build(recipe, header.get("scale", "laptop"))
     checkpoint.load_into(net, tensors, str(source))
     settle(net, device).eval().requires_grad_(False)
+    if isinstance(other := getattr(model, "autoencoder", None), nn.Module):
+        settle(other, device)
     return model
 
 

@@ -25,7 +25,7 @@ class Sweep:
 
 
 def pack(images: Tensor) -> str:
-    """Images (N,1,H,W) in [-1, 1] as a word for a row's `pixels`: shape, then bytes, compressed.
+    """Images (N,C,H,W) in [-1, 1] as a word for a row's `pixels`: shape, then bytes, compressed.
 
     Example: `unpack(pack(images))` are the same images to within 1/255.
     """
@@ -35,7 +35,7 @@ def pack(images: Tensor) -> str:
 
 
 def unpack(word: str) -> Tensor:
-    """The images (N,1,H,W) of a row's `pixels`. Example: `unpack(recorded("unet-parts").rows[0]["pixels"])`."""
+    """The images (N,C,H,W) of a row's `pixels`. Example: `unpack(recorded("unet-parts").rows[0]["pixels"])`."""
     shape, _, body = word.partition(":")
     levels = torch.frombuffer(bytearray(zlib.decompress(base64.b64decode(body))), dtype=torch.uint8)
     return levels.reshape([int(size) for size in shape.split("x")]).float() / 127.5 - 1

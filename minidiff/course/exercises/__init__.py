@@ -15,7 +15,17 @@ from torch import Generator, Tensor
 
 from minidiff.course.check import Exercise, Wrong
 
-CHAPTERS = ("start", "forward", "reverse", "learned_denoiser", "targets", "ddpm_images", "guidance")
+CHAPTERS = (
+    "start",
+    "forward",
+    "reverse",
+    "learned_denoiser",
+    "targets",
+    "ddpm_images",
+    "guidance",
+    "autoencoders",
+    "latent_diffusion",
+)
 
 
 def exercise(

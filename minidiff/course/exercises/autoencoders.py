@@ -16,35 +16,45 @@ def _posterior(generator: Generator) -> tuple:
     return normal(generator, *shape), uniform(generator, -1.5, 0.5, *shape), normal(generator, *shape)
 
 
+def _log_variance(generator: Generator) -> tuple:
+    m, log_s, noise = _posterior(generator)
+    return m, 2 * log_s, noise
+
+
+def _drawn(m: Tensor, log_v: Tensor, noise: Tensor) -> Tensor:
+    """Through the package, which counts in the logarithm of the spread."""
+    return m + (log_v / 2).exp() * noise
+
+
 DRAW = exercise(
     "autoencoders.draw",
-    "A draw that can be learned through",
+    "A draw, from the other convention",
     1,
     10,
-    inputs=_posterior,
-    reference=lambda m, log_s, noise: m + log_s.exp() * noise,
+    inputs=_log_variance,
+    reference=_drawn,
     wrong={
-        "log variance": (
-            lambda m, log_s, noise: m + (log_s / 2).exp() * noise,
-            "You halved `log_s`. That is right for the logarithm of the *variance*; here it is that of the spread itself.",
+        "spread for variance": (
+            lambda m, log_v, noise: m + log_v.exp() * noise,
+            "`log_v.exp()` is the variance. The noise is multiplied by the spread, its square root.",
         ),
         "no exp": (
-            lambda m, log_s, noise: m + log_s * noise,
-            "You multiplied by `log_s`, which may be negative. The spread is `log_s.exp()`.",
+            lambda m, log_v, noise: m + log_v / 2 * noise,
+            "You multiplied by the logarithm, which may be negative. The spread is `(log_v / 2).exp()`.",
         ),
         "mean only": (
-            lambda m, log_s, noise: m,
+            lambda m, log_v, noise: m,
             "You left out the noise. Then a latent number can hold any amount, and the KL counts what is not paid.",
         ),
         "noise only": (
-            lambda m, log_s, noise: log_s.exp() * noise,
+            lambda m, log_v, noise: (log_v / 2).exp() * noise,
             "You left out the mean: nothing of the picture gets through.",
         ),
     },
-    hints=("A normal number with mean m and spread s is m plus s times a unit one.", "`m + log_s.exp() * noise`"),
+    hints=("The spread is the square root of the variance: half the logarithm.", "`m + (log_v / 2).exp() * noise`"),
     solution="""
-def draw(m, log_s, noise):
-    return m + log_s.exp() * noise        # noise does not depend on the weights: the gradient goes through m and s
+def draw(m, log_v, noise):
+    return m + (log_v / 2).exp() * noise      # noise does not depend on the weights: gradients reach m and log_v
 """,
 )
 
@@ -124,6 +134,11 @@ def _floor(f: int, h: int, w: int, time: int, space: int, channels: int) -> Tens
     return torch.tensor([f * h * w / cells, 3 * f * h * w / (channels * cells)])
 
 
+def _one_side(f: int, h: int, w: int, time: int, space: int, channels: int) -> Tensor:
+    cells = math.ceil(f / time) * math.ceil(h / space) * w
+    return torch.tensor([f * h * w / cells, 3 * f * h * w / (channels * cells)])
+
+
 def _simple(f: int, h: int, w: int, time: int, space: int, channels: int) -> Tensor:
     return torch.tensor([time * space**2, 3 * time * space**2 / channels])
 
@@ -153,7 +168,7 @@ COUNT = exercise(
             "A pixel has three numbers, red, green and blue.",
         ),
         "one side": (
-            lambda f, h, w, time, space, channels: _count(f, h, w, time, space, channels) / space,
+            _one_side,
             "`space` divides height *and* width.",
         ),
     },

@@ -49,7 +49,7 @@ DECODE = exercise(
             "You changed nothing. The decoder was trained on raw latents: pale pictures are what comes of this.",
         ),
         "no mean": (lambda z, mean, scale: z * _wide(scale), "The mean is still missing."),
-        "last axis": (
+        "one number": (
             lambda z, mean, scale: z * scale.mean() + mean.mean(),
             "One number for all channels. Each has its own: `scale.view(1, -1, 1, 1)`.",
         ),
@@ -78,7 +78,7 @@ NOISE = exercise(
     wrong={
         "turned": (
             lambda z, eps, t: torch.stack([add_noise(Linear(), z, eps, t), z - eps]),
-            "The target points from noise to data. In this course t = 1 is noise, so the rate of x_t along t is eps - z.",
+            "Your target points from noise to data. In this course t = 1 is noise, so the rate of x_t along t is eps - z.",
         ),
         "noise as target": (
             lambda z, eps, t: torch.stack([add_noise(Linear(), z, eps, t), eps]),
@@ -113,8 +113,8 @@ def _bills(generator: Generator) -> tuple:
     )
 
 
-def _break_even(vae_seconds: float, latent: float, pixel: float, decode: float) -> Tensor:
-    return torch.tensor(vae_seconds / (pixel - latent - decode))
+def _break_even(vae_seconds: float, latent: float, pixel: float, decode: float) -> float:
+    return vae_seconds / (pixel - latent - decode)
 
 
 PAYS = exercise(
@@ -126,22 +126,22 @@ PAYS = exercise(
     reference=_break_even,
     wrong={
         "decoder free": (
-            lambda vae_seconds, latent, pixel, decode: torch.tensor(vae_seconds / (pixel - latent)),
+            lambda vae_seconds, latent, pixel, decode: vae_seconds / (pixel - latent),
             "You forgot that every picture made in latents must also be decoded.",
         ),
         "decoder added": (
-            lambda vae_seconds, latent, pixel, decode: torch.tensor(vae_seconds / (pixel - latent + decode)),
+            lambda vae_seconds, latent, pixel, decode: vae_seconds / (pixel - latent + decode),
             "The sign of `decode`: it makes latents dearer, so less is saved.",
         ),
         "per picture": (
-            lambda vae_seconds, latent, pixel, decode: torch.tensor(vae_seconds / pixel),
+            lambda vae_seconds, latent, pixel, decode: vae_seconds / pixel,
             "What is saved with each picture is the *difference* of the two costs.",
         ),
     },
     hints=("With n pictures: `vae_seconds + n (latent + decode)` against `n pixel`.", "Set them equal, solve for n."),
     solution="""
 def pays(vae_seconds, latent, pixel, decode):
-    return torch.tensor(vae_seconds / (pixel - latent - decode))
+    return vae_seconds / (pixel - latent - decode)
 """,
 )
 
