@@ -14,11 +14,12 @@ from minidiff.files import root
 from minidiff.nn.vae import VAE
 from minidiff.predict import Denoiser, exact_denoiser
 from minidiff.recipes.draw import copying, generate
-from minidiff.recipes.run import train
+from minidiff.recipes.run import seconds, train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
 from minidiff.sweeps import images, latent, targets, unet
 from minidiff.sweeps.row import pack, unpack
+from minidiff.train import checkpoint
 
 
 class Net(torch.nn.Module):
@@ -194,6 +195,24 @@ def test_latents_of_another_width_are_the_same_pictures():
     wide, z = latent.Widened(vae, 5.5), torch.randn(2, 2, 4, 4)
     torch.testing.assert_close(wide.decode(5.5 * z), vae.decode(z))
     assert (wide.latent, wide.down) == (2, 8)
+
+
+def test_seconds_of_a_run_up_to_a_step(tmp_path):
+    """Two stretches of 100 samples, at 50 and at 25 a second: 2 s, then 4 s more."""
+    lines = [{"step": 5, "samples": 100, "samples_per_s": 50}, {"step": 10, "samples": 200, "samples_per_s": 25}]
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert [seconds(tmp_path / "log.jsonl", until) for until in (4, 5, 10)] == [0, 2, 6]
+    assert seconds(tmp_path / "log.jsonl") == 6
+
+
+def test_a_moment_made_for_another_autoencoder_is_refused(here):
+    list(train("emoji-latent", "smoke"))
+    path = min((here / "runs" / "emoji-latent-smoke" / "states").glob("*"), key=lambda p: int(p.stem))
+    tensors, header = checkpoint.read(path)
+    header.pop("sha256")
+    checkpoint.write(path, tensors, header | {"needs": {"emoji-vae": "0" * 12}})
+    with pytest.raises(checkpoint.CheckpointError, match="trained with emoji-vae 000000000000, and here is"):
+        unet.at_moment("emoji-latent", 1)
 
 
 def test_operations_are_counted_for_one_picture():

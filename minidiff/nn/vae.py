@@ -96,8 +96,7 @@ class VAE(nn.Module):
         """What training sees: x_hat (B,C,H,W) from a draw of q(z|x), and KL (B,) in nats."""
         m, log_s = self.moments(x)
         noise = torch.randn(m.shape, generator=generator).to(m)
-        kl = ((m**2 + (2 * log_s).exp() - 1) / 2 - log_s).flatten(1).sum(1)  # (B,)
-        return self.back(m + log_s.exp() * noise), kl
+        return self.back(m + log_s.exp() * noise), divergence(m, log_s)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -116,7 +115,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def bits(self, x: Tensor) -> Tensor:
         """The rate of each image (B,C,H,W): KL of its latent in bits, (B,)."""
-        return self(x)[1] / math.log(2)
+        return divergence(*self.moments(x)) / math.log(2)
 
     @torch.no_grad()
     def measure_scale(self, batches: Iterable[Tensor]) -> None:
@@ -133,6 +132,14 @@ class VAE(nn.Module):
 
     def _of(self, values: Tensor) -> Tensor:
         return values.view(1, -1, 1, 1)
+
+
+def divergence(m: Tensor, log_s: Tensor) -> Tensor:
+    """KL of N(m, s^2) from N(0, 1) in nats, summed over each latent (B,c,h,w), (B,).
+
+    Example: `divergence(*vae.moments(x))`.
+    """
+    return ((m**2 + (2 * log_s).exp() - 1) / 2 - log_s).flatten(1).sum(1)
 
 
 def vae_loss(

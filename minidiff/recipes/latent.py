@@ -21,17 +21,24 @@ from minidiff.predict import Denoiser
 from minidiff.recipes.draw import copying, fifths, generate, labels_of
 from minidiff.recipes.emoji import features, guesses, held_out, loaded, round_trip
 from minidiff.recipes.row import Metrics, Recipe
-from minidiff.scale import pick
+from minidiff.scale import pick, scale
 from minidiff.schedule import Linear
 from minidiff.train.batches import shuffled
+from minidiff.train.checkpoint import read_header
 from minidiff.train.fit import denoising_loss, logit_normal
 
 PIXELS = (3, 64, 64)
 
 
-@cache
 def latents(name: str = "emoji-vae") -> tuple[Tensor, Tensor]:
-    """Latents (N,c,h,w) and styles (N,) of the training pictures, by a shipped autoencoder, once per process."""
+    """Latents (N,c,h,w) and styles (N,) of the training pictures, by a shipped autoencoder, once a file of it."""
+    from minidiff.recipes.run import shipped
+
+    return _latents(name, read_header(shipped(name))["sha256"], scale())
+
+
+@cache
+def _latents(name: str, sha256: str, at: str) -> tuple[Tensor, Tensor]:
     vae, (images, style, *_) = loaded(name), emoji.load()
     few = torch.randperm(len(images), generator=Generator().manual_seed(0))[: pick(smoke=64, laptop=len(images))]
     return torch.cat([vae.encode(part) for part in images[few].split(100)]), style[few]

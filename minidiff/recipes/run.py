@@ -116,7 +116,7 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
             path.unlink(missing_ok=True)  # of an earlier run in this folder
         trained = True
         if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
-            keep_state(folder / "states", net, state)
+            keep_state(folder / "states", net, state, needs)
         yield state
     if trained or not path.exists():
         tensors, kept = checkpoint.read(state_file)
@@ -132,7 +132,7 @@ def train(name: str, at: str | None = None, settings: dict[str, str] | None = No
     yield path
 
 
-def keep_state(folder: Path, net: nn.Module, state: State) -> None:
+def keep_state(folder: Path, net: nn.Module, state: State, needs: dict[str, Any] | None = None) -> None:
     """Keep the weights of one moment of a run, raw and averaged, for a film of it: `folder/STEP.safetensors`.
 
     `train` does so at doubling steps and at the end. Example: `keep_state(Path("outputs/x"), net, state)`.
@@ -140,6 +140,7 @@ def keep_state(folder: Path, net: nn.Module, state: State) -> None:
     tensors = {name: p.detach().bfloat16().contiguous() for name, p in net.named_parameters()}
     tensors |= {f"ema.{name}": p.bfloat16().contiguous() for name, p in state.ema.weights.items()}
     header = {"recipe": "", "step": state.step, "samples": state.samples, "loss": state.loss}
+    header |= needs or {}
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / f"{state.step}.safetensors", tensors, header)
 
@@ -149,13 +150,24 @@ def stamps(recipe: Recipe) -> dict[str, str]:
     return {name: checkpoint.read_header(shipped(name))["sha256"][:12] for name in recipe.needs}
 
 
-def seconds(log: Path) -> float:
-    """Training time of a run, over all its interruptions, from its log."""
+def refuse_other(recipe: Recipe, header: dict[str, Any], source: Path) -> None:
+    """CheckpointError if weights were made for other files than the shipped ones that their row needs."""
+    for other, stamp in stamps(recipe).items():
+        if (made_for := header.get("needs", {}).get(other)) != stamp:
+            raise checkpoint.CheckpointError(
+                f"{source} was trained with {other} {made_for}, and here is {other} {stamp}: it would speak another "
+                f"language. Restore both with 'git checkout -- data', or train {recipe.name} again"
+            )
+
+
+def seconds(log: Path, until: float = math.inf) -> float:
+    """Training time of a run up to a step, over all its interruptions, from its log."""
     total, before = 0.0, 0
     for line in log.read_text().splitlines():
         row = json.loads(line)
-        total += (row["samples"] - before) / row["samples_per_s"]
-        before = row["samples"]
+        if row["step"] <= until:
+            total += (row["samples"] - before) / row["samples_per_s"]
+            before = row["samples"]
     return total
 
 
@@ -175,12 +187,7 @@ def load(name: str, path: Path | str | None = None, device: str | torch.device =
     recipe = recipes.get(name)
     source = Path(path) if path else shipped(name)
     tensors, header = checkpoint.read(source, name)
-    for other, stamp in stamps(recipe).items():
-        if (made_for := header.get("needs", {}).get(other)) != stamp:
-            raise checkpoint.CheckpointError(
-                f"{source} was trained with {other} {made_for}, and here is {other} {stamp}: it would speak another "
-                f"language. Restore both with 'git checkout -- data', or train {name} again"
-            )
+    refuse_other(recipe, header, source)
     model, net = build(recipe, header.get("scale", "laptop"))
     checkpoint.load_into(net, tensors, str(source))
     settle(net, device).eval().requires_grad_(False)

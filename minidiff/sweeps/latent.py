@@ -1,6 +1,5 @@
 """Latents against pixels, and latents of every size: what chapter 11 shows and cannot measure while you wait."""
 
-import json
 import time
 from functools import partial
 from typing import Any
@@ -15,13 +14,13 @@ from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.emoji import RUNGS, held_out, loaded, psnr, round_trip
 from minidiff.recipes.latent import latents, pictures, quality
+from minidiff.recipes.run import seconds as seconds_of_run
 from minidiff.recipes.run import settle
 from minidiff.scale import pick, scale
 from minidiff.schedule import Linear
 from minidiff.sweeps.row import Row, Sweep, pack
 from minidiff.sweeps.unet import at_moment, steps_in
 from minidiff.train.batches import shuffled
-from minidiff.train.ema import EMA
 from minidiff.train.fit import denoising_loss, fit, logit_normal
 
 RIVALS = ("emoji-latent", "emoji-pixel")
@@ -63,20 +62,10 @@ def race(model: str, moment: int) -> Row:
         x = round_trip(loaded("emoji-vae"), x) if model == CEILING else x
         return numbers(x) | {"pixels": pack(x[:8])}
     denoise, header = at_moment(model, moment)
-    row: Row = {"samples": header["samples"], "seconds": seconds_until(model, header["step"])}
+    log = outputs() / "runs" / f"{model}-{scale()}" / "log.jsonl"
+    row: Row = {"samples": header["samples"], "seconds": seconds_of_run(log, header["step"])}
     row |= {"parameters": sum(p.numel() for p in denoise.net.parameters()), "gflop": gflop(denoise)}
     return row | judged(denoise, n, pick(smoke=2, laptop=15))
-
-
-def seconds_until(model: str, step: int) -> float:
-    """Seconds of training up to a step, from the log of the run."""
-    total, before = 0.0, 0
-    for line in (outputs() / "runs" / f"{model}-{scale()}" / "log.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["step"] <= step:
-            total += (row["samples"] - before) / row["samples_per_s"]
-            before = row["samples"]
-    return total
 
 
 RACE = Sweep(
@@ -134,12 +123,11 @@ def space(space: str, seconds: int) -> Row:
     steps = steps_in(seconds, pace, 16)
     del pace
     denoise = fresh()
-    clock, average = time.perf_counter(), EMA(denoise.net, 0.9)
+    clock = time.perf_counter()
     ema = 1 - 1 / max(2.0, 0.1 * steps)
-    for state in fit(denoise, data, steps, loss=loss, decay_from=0.5, ema=ema, every=max(1, steps // 20)):
-        average = state.ema
+    *_, state = fit(denoise, data, steps, loss=loss, decay_from=0.5, ema=ema, every=max(1, steps // 20))
     row: Row = {"training_seconds": time.perf_counter() - clock, "samples": 16 * steps, "gflop": gflop(denoise)}
-    average.copy_to(denoise.net)
+    state.ema.copy_to(denoise.net)
     denoise.net.eval().requires_grad_(False)
     images = emoji.load().images
     train = images[torch.randperm(len(images), generator=Generator().manual_seed(1))[:n]]

@@ -16,7 +16,7 @@ from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import generate
 from minidiff.recipes.fashion import guesses, shipped_classifier
-from minidiff.recipes.run import build, settle
+from minidiff.recipes.run import build, refuse_other, settle
 from minidiff.scale import pick, scale
 from minidiff.sweeps.images import held_out_loss, quality
 from minidiff.sweeps.row import Row, Sweep, pack
@@ -232,7 +232,9 @@ def at_moment(name: str, moment: int, prefix: str = "ema.") -> tuple[Denoiser, d
     files = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
     if len(files) <= MOMENTS.index(moment):
         raise ValueError(f"{folder} holds {len(files)} moments of a run: minidiff train {name} first")
-    tensors, header = checkpoint.read(files[MOMENTS.index(moment)])
+    source = files[MOMENTS.index(moment)]
+    tensors, header = checkpoint.read(source)
+    refuse_other(recipes.get(name), header, source)
     denoise, net = build(recipes.get(name), scale())
     checkpoint.load_into(net, {key: tensors[prefix + key] for key in net.state_dict()}, folder.name)
     settle(net, "cpu").eval().requires_grad_(False)

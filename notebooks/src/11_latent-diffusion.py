@@ -35,7 +35,7 @@
 #
 # `compute 2 min` · `you 3 h` · `memory 2 GB` · pictures are live, the race and the table of spaces are recorded and marked so
 #
-# Two networks, with nearly as many weights, trained on the same emoji, a quarter of an hour or less each, on the same two processor cores. One makes pictures pixel by pixel. The other makes latents, which the autoencoder of chapter 10 turns into pictures. Four styles of drawing, four pictures each: latents on the left, pixels on the right.
+# Two networks, with nearly as many weights, trained on the same emoji, on the same two processor cores. One makes pictures pixel by pixel. The other makes latents, which the autoencoder of chapter 10 turns into pictures. Four styles of drawing, four pictures each: latents on the left, pixels on the right.
 
 # %%
 import time
@@ -304,12 +304,12 @@ show(
 #
 # ## The control: latents of the wrong width
 #
-# Chapter 10 claimed that latents have to be as wide as the noise. Here are the same latents, once as they are, once 5.5 times too wide (the raw spread of Stable Diffusion's), once ten times too narrow. Everything else is equal, seconds and seed too.
+# Chapter 10 claimed that latents have to be as wide as the noise. Here are the same latents, once as they are, once 5.5 times too wide (the raw spread of Stable Diffusion's), once ten times too narrow. Everything else is equal, the seed too; the seconds nearly so (steps were set beforehand, from the pace).
 
 # %% tags=["core", "stage"]
 table(
-    ["latents", "Fréchet distance", "precision", "recall", "style recognised"],
-    [[row["space"], f"{row['frechet']:.1f}", f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['style']:.0%}"] for row in controls],
+    ["latents", "samples seen", "Fréchet distance", "precision", "recall", "style recognised"],
+    [[row["space"], f"{row['samples']:,}", f"{row['frechet']:.1f}", f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['style']:.0%}"] for row in controls],
 )  # fmt: skip
 show(
     image_grid(
