@@ -21,7 +21,7 @@ MAY = {  # what a part of the package may import, besides itself
     "predict": "schedule",
     "sample": "schedule predict",
     "measure": MATHS,
-    "train": f"{MATHS} files scale",
+    "train": f"{MATHS} files scale nn",
     "recipes": f"{MATHS} files scale threads nn data measure train",
     "sweeps": f"{MATHS} files scale nn data measure train recipes",
     "course": f"{MATHS} files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`

@@ -7,9 +7,10 @@ import torch
 from einops import rearrange
 
 from minidiff.nn.classifier import Classifier
+from minidiff.nn.dit import DiT
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 from minidiff.nn.mlp import MLP
-from minidiff.nn.unet import ResBlock, UNet
+from minidiff.nn.unet import PixelAttention, ResBlock, UNet
 from minidiff.train.ema import EMA
 
 CLASSES = 5
@@ -27,13 +28,16 @@ def stir(net: torch.nn.Module) -> torch.nn.Module:
     return net
 
 
-def unet(channels: int = 1, classes: int = 0, blocks: int = 1) -> torch.nn.Module:
-    return stir(UNet(channels, base=8, mults=(1, 2, 2), blocks=blocks, classes=classes))
+def unet(channels: int = 1, classes: int = 0, blocks: int = 1, **options) -> torch.nn.Module:
+    return stir(UNet(channels, base=8, mults=(1, 2, 2), blocks=blocks, classes=classes, **options))
 
 
 NETS = {  # name: (network with labels, input)
     "mlp": (lambda classes: stir(MLP(3, width=16, depth=2, classes=classes)), (4, 3)),
     "unet": (lambda classes: unet(2, classes), (4, 2, 8, 12)),
+    "unet with attention": (lambda classes: unet(2, classes, attention=(1, 2)), (4, 2, 8, 12)),
+    "dit": (lambda classes: stir(DiT(2, 32, 2, 2, patch=2, classes=classes)), (4, 2, 8, 12)),
+    "dit on clips": (lambda classes: stir(DiT(2, 32, 2, 2, patch=(2, 4, 4), classes=classes)), (4, 2, 4, 8, 12)),
 }
 each_net = pytest.mark.parametrize("name", NETS)
 
@@ -114,6 +118,24 @@ def test_unet_folds_pixels_at_the_door_and_unfolds_them_where_they_were():
             net(torch.zeros(1, 1, *size), torch.zeros(1))
     with pytest.raises(ValueError, match="patch=0"):
         UNet(1, patch=0)
+
+
+def test_attention_in_the_unet_is_where_it_is_told_and_starts_as_nothing():
+    torch.manual_seed(1)
+    plain = UNet(1, base=8, mults=(1, 2, 2), blocks=1)
+    torch.manual_seed(1)
+    net, x, ell = UNet(1, base=8, mults=(1, 2, 2), blocks=1, attention=(2,)), torch.randn(2, 1, 16, 16), torch.zeros(2)
+    assert set(plain.state_dict()) < set(net.state_dict())  # files of networks without attention stay readable
+    torch.testing.assert_close(net(x, ell), plain(x, ell))
+    where = [isinstance(look, PixelAttention) for look in (*net.look_down, net.look_mid, *net.look_up)]
+    assert where == [False, False, True, True, True, True, False, False, False, False]
+    looks = [look for look in net.modules() if isinstance(look, PixelAttention)]
+    assert len({look.attention.qkv.weight[0, 0].item() for look in looks}) == len(looks)
+    look, x = stir(looks[0]), torch.randn(2, 16, 4, 6)
+    by_hand = look.attention(look.norm(x).flatten(2).mT).mT.reshape(2, 16, 4, 6)
+    torch.testing.assert_close(look(x), x + by_hand)
+    with pytest.raises(ValueError, match=r"attention=\(3,\): the sizes are 0..2"):
+        UNet(1, base=8, mults=(1, 2, 2), attention=(3,))
 
 
 def test_a_fresh_block_passes_its_input_through():

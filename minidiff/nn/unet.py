@@ -1,17 +1,20 @@
-"""The U-Net of DDPM, without attention: down to see widely, up to paint finely, with a bridge at every size.
+"""The U-Net of DDPM: down to see widely, up to paint finely, with a bridge at every size.
 
 Each residual block hears the noise level (and the class) as a scale and a shift of its features. Sizes halve by a
 convolution of stride 2 and return by repeating pixels to exactly the size on the other side of the bridge, so 28 ->
-14 -> 7 -> 4 works as well as 32.
+14 -> 7 -> 4 works as well as 32. Attention between the pixels of a small size is an option.
 Sources: Ronneberger et al. 2015, arXiv 1505.04597; Ho et al. 2020, arXiv 2006.11239, appendix B.
 """
 
 import math
+from copy import deepcopy
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minidiff.nn.attention import Attention
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 
 
@@ -38,6 +41,25 @@ class ResBlock(nn.Module):
         return self.skip(x) + h
 
 
+class PixelAttention(nn.Module):
+    """Norm, attention between all pixels of one size, plus the input. x: (B,C,H,W) -> (B,C,H,W).
+
+    Where a pixel stands, the convolutions around it tell. Source: Ho et al. 2020, appendix B.
+    Example: `PixelAttention(64)(torch.randn(2, 64, 7, 7))`.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels, self.norm = channels, nn.GroupNorm(8, channels)
+        self.attention = Attention(channels, heads=max(1, channels // 32), norm=False)
+        nn.init.zeros_(self.attention.out.weight)  # a fresh one passes its input through
+        nn.init.zeros_(self.attention.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = rearrange(self.norm(x), "b c h w -> b (h w) c")
+        return x + rearrange(self.attention(tokens), "b (h w) c -> b c h w", h=x.shape[2])
+
+
 class UNet(nn.Module):
     """`net(x (B,C,H,W), ell (B,), cond) -> y (B,C,H,W)` for images of any even size.
 
@@ -45,8 +67,9 @@ class UNet(nn.Module):
     one halving between neighbours. blocks: residual blocks at each size on the way down (one more on the way up).
     classes: 0, or the number of class labels (label `classes` and None mean none). patch: pixels folded into channels
     at the door, patch x patch of them, and unfolded at the end: the largest size inside is H / patch, which costs
-    patch^2 times less. ValueError for a size that is no multiple of 2 and patch, another number of channels or a label
-    out of range.
+    patch^2 times less. attention: the sizes, counted from 0, the largest, whose blocks are each followed by attention;
+    with the smallest, so is the first block at the bottom. ValueError for a size that is no multiple of 2 and patch,
+    another number of channels or a label out of range.
     Example: `UNet(1, base=32, mults=(1, 2, 2))(torch.randn(2, 1, 28, 28), torch.zeros(2))` is (2, 1, 28, 28).
     """
 
@@ -58,12 +81,15 @@ class UNet(nn.Module):
         blocks: int = 2,
         classes: int = 0,
         patch: int = 1,
+        attention: tuple[int, ...] = (),
     ):
         super().__init__()
         if base % 8 or base < 8:
             raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
         if patch < 1:
             raise ValueError(f"patch={patch}: expected a whole number of pixels, 1 or more")
+        if not set(attention) <= set(range(len(mults))):
+            raise ValueError(f"attention={attention}: the sizes are 0..{len(mults) - 1}")
         self.channels, self.patch = channels, patch
         context = 4 * base
         self.level = NoiseEmbedding(context)
@@ -89,6 +115,13 @@ class UNet(nn.Module):
                 self.grow.append(nn.Conv2d(here, here, 3, padding=1))
         self.out = nn.Sequential(nn.GroupNorm(8, here), nn.SiLU(), nn.Conv2d(here, channels * patch**2, 3, padding=1))
         self.blocks = blocks
+        looks = [PixelAttention(width) if i in attention else nn.Identity() for i, width in enumerate(widths)]
+        self.look_down = nn.ModuleList(deepcopy(look) for look in looks for _ in range(blocks))
+        self.look_mid = deepcopy(looks[-1])
+        self.look_up = nn.ModuleList(deepcopy(look) for look in reversed(looks) for _ in range(blocks + 1))
+        for look in self.modules():
+            if isinstance(look, PixelAttention):
+                look.attention.qkv.reset_parameters()  # none a copy of another
 
     def forward(self, x: Tensor, ell: Tensor, cond: Tensor | None = None) -> Tensor:
         step = math.lcm(2, self.patch)
@@ -107,16 +140,16 @@ class UNet(nn.Module):
         h = self.inp(F.pixel_unshuffle(x, self.patch))  # (B, base, H/patch, W/patch)
         bridge = [h]
         for i, block in enumerate(self.down):
-            h = block(h, context)
+            h = self.look_down[i](block(h, context))
             bridge.append(h)
             level, nth = divmod(i, self.blocks)
             if nth == self.blocks - 1 and level < len(self.shrink):
                 h = self.shrink[level](h)  # (B, C, H/2, W/2)
                 bridge.append(h)
-        for block in self.mid:
-            h = block(h, context)
+        first, last = self.mid
+        h = last(self.look_mid(first(h, context)), context)
         for i, block in enumerate(self.up):
-            h = block(torch.cat([h, bridge.pop()], dim=1), context)
+            h = self.look_up[i](block(torch.cat([h, bridge.pop()], dim=1), context))
             level, nth = divmod(i, self.blocks + 1)
             if nth == self.blocks and level < len(self.grow):
                 size = bridge[-1].shape[-2:]  # the size before the halving, odd or even

@@ -1,0 +1,120 @@
+"""What a network costs: multiply-adds of one sample's forward pass, counted from the architecture, part by part.
+
+One multiply-add is one multiplication and the addition that follows it: a linear layer from D to E features costs D E
+of them a token, a convolution k^2 times that a pixel. Papers on networks for images count these and call them FLOPs;
+peak rates of machines count the two operations apart. So operations = 2 x multiply-adds, and training costs three
+times a forward pass, since the backward pass has two products for each of the forward pass's.
+
+Sums over features that are not products of matrices (norms, softmax, activations) are left out, but for one figure:
+the published 118.64 G of DiT-XL/2 has one more for each feature that passes a layer norm. `norms` is that part.
+"""
+
+import math
+
+from torch import nn
+
+from minidiff.nn.dit import DiT
+from minidiff.nn.unet import PixelAttention, UNet
+
+
+def dit(
+    width: int,
+    depth: int,
+    tokens: int,
+    patch: int,
+    out: int = 0,
+    frames: int = 1,
+    attention: str = "full",
+    levels: int = 1,
+    context: tuple[int, int] = (0, 0),
+    waves: int = 64,
+) -> dict[str, int]:
+    """Multiply-adds of a DiT, by part. Example: `sum(dit(1152, 28, 256, 16, out=32).values())` is 118.6e9.
+
+    tokens: of all frames together. patch: numbers in a patch; out: numbers that each token answers with, `patch` if
+    left out. attention: as in `DiT`. levels: noise levels a sample (1, or the frames). context: (words, their size),
+    a word that is always there not counted.
+    """
+    words, size = context[0] + 1 if context[1] else 0, context[1]
+    place = tokens // frames
+    pairs = {"full": tokens**2, "frame": frames * place**2, "time": place * frames**2}
+    over = ["frame", "time"] if attention == "factorised" else [attention] * 2
+    return {
+        "patches in and out": tokens * width * (patch + (out or patch)),
+        "queries, keys, values, output": depth * 4 * tokens * width**2,
+        "attention between tokens": sum(2 * pairs[over[i % 2]] * width for i in range(depth)),
+        "MLP": depth * 8 * tokens * width**2,
+        "cross-attention": (depth * 2 * ((tokens + words) * width + tokens * words) + (words - 1) * size) * width
+        if words
+        else 0,
+        "noise level and class": levels * ((6 * depth + 2) * width**2 + width**2 + 2 * waves * width),
+    }
+
+
+def norms(width: int, depth: int, tokens: int) -> int:
+    """One for each feature that passes a layer norm of a published DiT: what its paper counts too."""
+    return (2 * depth + 1) * tokens * width
+
+
+def unet(net: UNet, height: int, width: int) -> dict[str, int]:
+    """Multiply-adds of a U-Net on one image (C, height, width), by part. Example: `unet(UNet(1), 28, 28)`."""
+    sizes = [(height // net.patch, width // net.patch)]
+    for _ in net.shrink:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    area = [h * w for h, w in sizes]
+    down = [area[i // net.blocks] for i in range(len(net.down))]
+    up = [area[-1 - i // (net.blocks + 1)] for i in range(len(net.up))]
+    parts = {"first and last convolution": convolutions(net.inp, area[0]) + convolutions(net.out, area[0])}
+    for name, blocks, areas in (("way down", net.down, down), ("way up", net.up, up)):
+        parts[name] = sum(convolutions(block, a) for block, a in zip(blocks, areas, strict=True))
+    parts["bottom"] = sum(convolutions(block, area[-1]) for block in net.mid)
+    parts["halving and doubling"] = sum(convolutions(conv, a) for conv, a in zip(net.shrink, area[1:], strict=True))
+    parts["halving and doubling"] += sum(convolutions(c, a) for c, a in zip(net.grow, area[-2::-1], strict=True))
+    told = [net.level, *(block.modulate for block in (*net.down, *net.mid, *net.up))]
+    parts["noise level and class"] = sum(weights(module) for module in told)
+    looks = zip((*net.look_down, net.look_mid, *net.look_up), (*down, area[-1], *up), strict=True)
+    parts["attention"] = 0
+    for look, a in looks:
+        if isinstance(look, PixelAttention):
+            parts["attention"] += a * weights(look) + 2 * a**2 * look.channels
+    return parts
+
+
+def weights(module: nn.Module) -> int:
+    """Multiply-adds of all linear layers in a module, of one token."""
+    return sum(m.in_features * m.out_features for m in module.modules() if isinstance(m, nn.Linear))
+
+
+def convolutions(module: nn.Module, area: int) -> int:
+    """Multiply-adds of all convolutions in a module whose outputs have `area` pixels."""
+    kinds = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+    return sum(area * m.in_channels * m.out_channels * math.prod(m.kernel_size) for m in kinds)
+
+
+def of(net: nn.Module, *shape: int, words: int = 0, levels: int = 1) -> dict[str, int]:
+    """Multiply-adds of a network of the course on one sample, (C,H,W) or (C,F,H,W), by part.
+
+    words, levels: see `dit`. TypeError for a network that is neither a DiT nor a U-Net.
+    Example: `sum(of(DiT(1, *PRESETS["laptop"], patch=4), 1, 28, 28).values())`.
+    """
+    if isinstance(net, UNet):
+        return unet(net, *shape[1:])
+    if not isinstance(net, DiT):
+        raise TypeError(f"cannot count a {type(net).__name__}: expected a DiT or a UNet")
+    frames, height, width = shape[1:] if len(shape) == 4 else (1, *shape[1:])
+    pf, ph, pw = net.patch
+    size = net.context.in_features if net.context is not None else 0
+    waves = net.level.get_buffer("freq").numel()
+    tokens, rows = (frames // pf) * (height // ph) * (width // pw), net.inp.out_features
+    return dit(
+        rows,
+        len(net.blocks),
+        tokens,
+        net.inp.in_features,
+        net.out.out_features,
+        frames // pf,
+        net.attention,
+        levels,
+        (words, size),
+        waves,
+    )

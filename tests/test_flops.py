@@ -1,0 +1,59 @@
+"""Costs counted from the architecture equal what torch counts while the network runs, and what was published."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from minidiff.nn.dit import ATTENTION, PRESETS, Condition, DiT
+from minidiff.nn.mlp import MLP
+from minidiff.nn.unet import UNet
+from minidiff.train.flops import dit, norms, of
+
+
+def counted(net: torch.nn.Module, shape: tuple[int, ...], cond=None, ell=None) -> float:
+    """Multiply-adds that torch's counter sees in one forward pass.
+
+    It does not know the CPU's own kernel for attention and would count nothing there: so the plain one is used.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, *shape), torch.zeros(1) if ell is None else ell, cond)
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("shape", [(3, 4, 6, 10), (3, 6, 10)])
+def test_dit_equals_torchs_counter(attention, shape):
+    net = DiT(3, 48, 3, 3, patch=(1, 3, 5), classes=4, context=7, attention=attention)
+    words = Condition(context=torch.zeros(1, 5, 7))
+    assert sum(of(net, *shape, words=5).values()) == counted(net, shape, words)
+    assert sum(of(net, *shape).values()) == counted(net, shape)
+    if len(shape) == 4:
+        assert sum(of(net, *shape, levels=4).values()) == counted(net, shape, ell=torch.zeros(1, 4))
+        net = DiT(3, 48, 3, 3, patch=(2, 3, 5), attention=attention)
+        assert sum(of(net, *shape).values()) == counted(net, shape)
+
+
+@pytest.mark.parametrize("shape", [(2, 28, 28), (2, 20, 12)])
+@pytest.mark.parametrize("options", [{}, {"blocks": 1, "patch": 2}, {"mults": (1, 2)}, {"attention": (1, 2)}])
+def test_unet_equals_torchs_counter(shape, options):
+    net = UNet(2, **{"base": 8, "mults": (1, 2, 3)} | options)
+    assert sum(of(net, *shape).values()) == counted(net, shape)
+
+
+@pytest.mark.parametrize(
+    "name, patch, published", [("S", 2, 6.06), ("B", 2, 23.01), ("L", 2, 80.71), ("XL", 2, 118.64)]
+)
+def test_published_costs(name, patch, published):
+    """Table 1 of Peebles & Xie 2023 at 256 tokens, in G. Without the norms, XL/2 would be 118.62."""
+    width, depth, _ = PRESETS[name]
+    cost = sum(dit(width, depth, 256, 16, out=32, waves=128).values())
+    assert (cost + norms(width, depth, 256)) / 1e9 == pytest.approx(published, abs=0.006)
+    with torch.device("meta"):
+        net = DiT(4, *PRESETS[name], patch=patch, classes=1000, published=True)
+    assert sum(of(net, 4, 32, 32).values()) == cost
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(TypeError, match="MLP"):
+        of(MLP(2), 2)
