@@ -4,7 +4,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from minidiff.nn.attention import Attention, grid, rotary, turn
+from minidiff.nn.attention import Attention, grid, rotary, turn, watched
 from minidiff.nn.dit import ATTENTION, PRESETS, Block, Condition, DiT, patchify, unpatchify
 from minidiff.nn.published import Timestep, from_official, sincos
 from minidiff.schedule import Betas, ell
@@ -60,6 +60,38 @@ def test_attention_is_the_softmax_of_products():
     torch.testing.assert_close(layer(x, source=x), layer(x))  # its own source, said or not
     shuffled = torch.tensor([3, 0, 4, 1, 2])
     torch.testing.assert_close(layer(x[:, shuffled]), layer(x)[:, shuffled])  # without positions, a set
+
+
+def test_weights_are_what_the_output_is_made_of():
+    layer, x, by = Attention(32, 2), torch.randn(3, 5, 32), rotary(grid(1, 1, 5), 16)
+    mask = torch.rand(3, 5) > 0.3
+    for seen in (None, mask, mask[:, None].expand(3, 5, 5), mask[:, None, None].expand(3, 2, 5, 5)):
+        weight = layer.weights(x, by, mask=seen)
+        v = layer.qkv(x).view(3, 5, 3, 2, 16)[:, :, 2]
+        by_hand = layer.out(torch.einsum("bhnm,bmhd->bnhd", weight, v).flatten(2))
+        torch.testing.assert_close(layer(x, by, mask=seen), by_hand, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(weight.sum(-1), torch.ones(3, 2, 5))
+        if seen is not None:
+            allowed = seen[:, None, None] if seen.ndim == 2 else seen[:, None] if seen.ndim == 3 else seen
+            assert (weight * ~allowed).abs().max() == 0
+
+
+def test_watching_changes_nothing_and_cutting_does():
+    net, x, level = dit(classes=2), clip(2, frames=1), torch.zeros(2)
+    y = net(x, level)
+    with watched(net) as maps:
+        torch.testing.assert_close(net(x, level), y)
+    assert [w.shape for w in maps] == [(2, 3, 4, 4)] * 2
+    cut = torch.zeros(2, 4, 4).bool()
+    with watched(net, cut) as same:
+        torch.testing.assert_close(net(x, level), y)
+    torch.testing.assert_close(same[1], maps[1])
+    cut[:, 0, 3] = True  # the first token may not see the last
+    with watched(net, cut, where=lambda i: i == 0) as maps:
+        other = net(x, level)
+    assert (maps[0][:, :, 0, 3] == 0).all() and (maps[1][:, :, 0, 3] > 0).all()
+    assert not torch.allclose(other, y, atol=1e-4)
+    torch.testing.assert_close(net(x, level), y)  # and nothing is left behind
 
 
 def test_scores_depend_on_relative_positions_only():

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from minidiff.data import stamps
 from minidiff.data.toy import FiniteSet, Mixture, grid25, swiss_roll, two_peaks
 
 F64 = torch.float64
@@ -192,3 +193,24 @@ def test_points_of_whole_numbers_are_refused():
     """Alpha, cast to their type, would be 0 or 1: NaN came back."""
     with pytest.raises(ValueError, match="dtype int64: expected floating point"):
         grid25().posterior_mean(torch.zeros(3, 2, dtype=torch.long), 0.6, 0.8)
+
+
+def test_pages_of_the_colouring_book():
+    """Each shape once in colour and one once in black; the twin has the shape of the tile that asks, and the answer."""
+    book = stamps.pages(200, torch.Generator().manual_seed(0))
+    assert book.images.shape == (200, 3, 48, 48) and (book.asks != book.twin).all()
+    tiles = book.images.unflatten(3, (8, 6)).unflatten(2, (8, 6)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    every, ink = torch.arange(200), (tiles < 0.99).any(2)  # (N, 64, 6, 6): where a tile is not white
+    assert torch.equal(ink[every, book.asks], ink[every, book.twin])
+    assert (ink.flatten(2).any(2).sum(1) == 7).all()
+    black, twin = tiles[every, book.asks], tiles[every, book.twin]
+    assert (black.amin((1, 2, 3)) < -0.8).all() and torch.equal(black[:, 0], black[:, 1])
+    colours = 2 * torch.tensor(list(stamps.COLOURS.values())) - 1
+    shown = twin.flatten(2).masked_fill(~ink[every, book.twin].flatten(1)[:, None], 0).sum(2)
+    torch.testing.assert_close(shown / ink[every, book.twin].sum((1, 2))[:, None], colours[book.answer])
+    assert len({tuple(shape.flatten().tolist()) for shape in stamps.outlines()}) == 6
+    for counts, parts in ((book.answer.bincount(minlength=6), 6), (book.asks.div(8).long().bincount(minlength=8), 8)):
+        assert (counts - 200 / parts).abs().max() < 4 * (200 / parts) ** 0.5  # each as likely as any other
+    assert torch.equal(stamps.pages(200, torch.Generator().manual_seed(0)).images, book.images)
+    with pytest.raises(ValueError, match="n=0"):
+        stamps.pages(0, torch.Generator())

@@ -8,6 +8,9 @@ Sources: Vaswani et al. 2017, arXiv 1706.03762; rotary positions, Su et al. 2021
 in Heo et al. 2024, arXiv 2403.13298; QK-norm, Dehghani et al. 2023, arXiv 2302.05442.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -45,8 +48,8 @@ def turn(x: Tensor, by: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Every token asks (query), every token of the source offers (key) and hands over (value).
 
-    x: (B,N,D); source: (B,M,D), x itself if left out; mask: (B,M), True where a token of the source may be seen;
-    by: angles of `rotary` for queries and keys, (N, D/heads/2) -> (B,N,D).
+    x: (B,N,D); by: angles of `rotary` for queries and keys, (N, D/heads/2); source: (B,M,D), x itself if left out;
+    mask: (B,M), True where a token of the source may be seen, or (B,N,M), or (B,heads,N,M) -> (B,N,D).
     Example: `Attention(64, 4)(torch.randn(2, 9, 64))` is (2, 9, 64).
     """
 
@@ -56,9 +59,8 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.norm_q, self.norm_k = (nn.RMSNorm(width // heads) if norm else nn.Identity() for _ in range(2))
 
-    def forward(
-        self, x: Tensor, by: Tensor | None = None, source: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
+    def asked(self, x: Tensor, by: Tensor | None, source: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B,heads,N,d), keys and values (B,heads,M,d), normalised and turned."""
         if source is None:
             q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
         else:
@@ -69,6 +71,49 @@ class Attention(nn.Module):
         q, k = self.norm_q(q), self.norm_k(k)
         if by is not None:
             q, k = turn(q, by), turn(k, by)
-        seen = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, M)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        return q, k, v
+
+    def forward(
+        self, x: Tensor, by: Tensor | None = None, source: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        q, k, v = self.asked(x, by, source)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else spread(mask))
         return self.out(rearrange(y, "b h n d -> b n (h d)"))
+
+    def weights(
+        self, x: Tensor, by: Tensor | None = None, source: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """How much of each value each token takes, (B,heads,N,M); every row sums to 1. Arguments as in a call."""
+        q, k, _ = self.asked(x, by, source)
+        score = q @ k.mT / q.shape[-1] ** 0.5  # (B, heads, N, M)
+        return (score if mask is None else score.masked_fill(~spread(mask), -torch.inf)).softmax(-1)
+
+
+def spread(mask: Tensor) -> Tensor:
+    """A mask (B,M), (B,N,M) or (B,heads,N,M) as one of four axes."""
+    return mask[:, None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
+
+
+@contextmanager
+def watched(net: nn.Module, cut: Tensor | None = None, where: Callable[[int], bool] = lambda i: True) -> Iterator[list]:
+    """Within it, the weights of every `Attention` of a network, in the order in which they are asked.
+
+    cut: links that are cut, (B,N,N) or (B,heads,N,N), True for a query that may not see a key; where: in which layers.
+    Example: `with watched(net) as maps: net(x, ell)`, then `maps[0]` is (B,heads,N,N).
+    """
+    maps: list[Tensor] = []
+
+    def before(layer: nn.Module, args: tuple, told: dict) -> tuple[tuple, dict]:
+        if cut is not None and where(len(maps)):
+            told = told | {"mask": ~cut}
+        assert isinstance(layer, Attention)
+        maps.append(layer.weights(*args, **told).detach())
+        return args, told
+
+    layers = [layer for layer in net.modules() if isinstance(layer, Attention)]
+    hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()
