@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from minidiff.course import animate, page, plots, widgets
+from minidiff.course.heat import heat
 
 ALT = 'Two "humps" at -1 & 1 melt into one bell.'
 
@@ -361,3 +362,20 @@ def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):
     with pytest.raises(ValueError, match="2 labels for 14 frames"):
         widgets.slideshow(ramp(), labels[:2], alt=ALT)
     plt.close("all")
+
+
+def test_heat_marks_the_tile_that_looks_and_the_tiles_it_looks_at():
+    """Ink where all the weight is, the faded picture where there is none, a frame around tile 5 of 4 x 6."""
+    picture, weights = torch.full((1, 8, 12), -1.0), torch.zeros(4, 6)
+    weights[2, 3] = 0.2
+    x = heat(picture, weights, at=5, enlarge=3)
+    assert x.shape == (3, 24, 36)
+    faded, ink = torch.full((3,), 0.2), torch.tensor(2 * np.asarray(plots.colour("model")) - 1).float()
+    torch.testing.assert_close(x[:, 0, 0], faded)
+    torch.testing.assert_close(x[:, 13, 19], 0.15 * faded + 0.85 * ink)
+    black = torch.tensor(2 * np.asarray(plots.colour("exact")) - 1).float()
+    for row, column, framed in ((0, 30, True), (5, 35, True), (2, 32, False), (0, 29, False), (6, 30, False)):
+        assert torch.allclose(x[:, row, column], black) == framed
+    assert heat(torch.zeros(3, 8, 12), weights, at=0).shape == (3, 8, 12)
+    with pytest.raises(ValueError, match="4 x 5 over a picture 8 x 12"):
+        heat(picture, torch.zeros(4, 5))

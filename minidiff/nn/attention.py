@@ -41,7 +41,8 @@ def grid(frames: int, rows: int, columns: int, first: int = 0, device: torch.dev
 
 def turn(x: Tensor, by: Tensor) -> Tensor:
     """Turn the pairs of features of x (..., N, D) by the angles of `rotary`, (N, D/2)."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (..., N, D/2)
+    wide = x if x.dtype == torch.float64 else x.float()  # there are no complex numbers of bfloat16
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))  # (..., N, D/2)
     return torch.view_as_real(pairs * by).flatten(-2).to(x.dtype)  # (..., N, D)
 
 
