@@ -1,5 +1,7 @@
 """The transformer: what it must not depend on, what it must, what it refuses, and the published network it equals."""
 
+from functools import partial
+
 import pytest
 import torch
 from einops import rearrange
@@ -7,7 +9,10 @@ from einops import rearrange
 from minidiff.nn.attention import Attention, grid, rotary, turn, watched
 from minidiff.nn.dit import ATTENTION, PRESETS, Block, Condition, DiT, patchify, unpatchify
 from minidiff.nn.published import Timestep, from_official, sincos
-from minidiff.schedule import Betas, ell
+from minidiff.predict import Denoiser, loss
+from minidiff.schedule import Betas, Linear, add_noise, ell
+from minidiff.train.batches import fresh
+from minidiff.train.fit import denoising_loss, fit, held_below
 
 C, F, H, W = 3, 4, 6, 10  # all different, and so are the patches
 PATCH = (2, 3, 5)
@@ -220,6 +225,41 @@ def test_gradient_reaches_every_parameter():
     told = Condition(torch.tensor([0, 1, 2, 3]), torch.randn(4, 2, 7), None, torch.randn(4, 2, C, H, W))
     net(clip(4), torch.randn(4, F), told).square().sum().backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not (p.grad != 0).any()] == []
+
+
+# --- large patches
+
+
+def test_a_large_patch_learns_x0_where_noise_cannot_pass():
+    """A token of 8x8x3 = 192 numbers, 48 features wide: an answer has rank 48 at most, so of unit noise three quarters
+    are lost whatever is learned. Clean data that lies in a plane fits through: row x0, loss in the space of flow."""
+    plane = torch.linalg.qr(torch.randn(192, 4)).Q.T * 192**0.5 / 2  # data of standard deviation 1 a number
+
+    def sample(n, generator):
+        return unpatchify((torch.randn(n, 4, 4, generator=generator) @ plane)[:, None], (1, 8, 8), rows=2)[:, :, 0]
+
+    x0 = sample(200, torch.Generator().manual_seed(1))
+    eps, t = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2)), torch.tensor(0.5)
+    error = {}
+    for row, space in (("x0", "flow"), ("eps", "eps")):
+        torch.manual_seed(0)
+        denoise = Denoiser(DiT(3, 48, 2, 3, patch=8), Linear(), row)
+        step_loss = partial(denoising_loss, space=space, weight=held_below if row == "x0" else None)
+        list(fit(denoise, fresh(sample, 64), 300, loss=step_loss, lr=3e-3, decay_from=0.5, progress=False))
+        with torch.no_grad():
+            x_t = add_noise(Linear(), x0, eps, t)
+            y = x0 if row == "x0" else eps
+            error[row] = float((denoise.output(x_t, t) - y).square().mean())
+    assert error["x0"] < 0.1 and error["eps"] > 0.73, error
+
+
+def test_the_loss_of_x0_in_the_space_of_flow_is_held_near_the_data():
+    t = torch.tensor([1e-6, 0.01, 0.05, 0.2, 1.0])
+    x0, eps, net = torch.randn(5, C, H, W), torch.randn(5, C, H, W), dit(patch=2)
+    denoise = Denoiser(net, Linear(), "x0")
+    losses = loss(denoise, x0, eps, t, space="flow", weight=held_below)
+    mse = (denoise.output(add_noise(Linear(), x0, eps, t), t) - x0).square().flatten(1).mean(1)
+    torch.testing.assert_close(losses, mse / t.clamp(min=0.05) ** 2, rtol=1e-3, atol=1e-4)
 
 
 # --- what it refuses

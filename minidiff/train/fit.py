@@ -63,6 +63,15 @@ def logit_normal(n: int, generator: Generator) -> Tensor:
     return torch.randn(n, generator=generator).sigmoid()
 
 
+def held_below(t: Tensor, floor: float = 0.05) -> Tensor:
+    """A weight for the row x0 in the space of flow, whose factor 1/t^2 it holds at 1/floor^2 for t below the floor.
+
+    Without it a few nearly clean samples would outweigh all others. Source: Li & He 2025, arXiv 2511.13720.
+    Example: `fit(denoise, batch, 1000, loss=partial(denoising_loss, space="flow", weight=held_below))`.
+    """
+    return (t / floor).clamp(max=1) ** 2
+
+
 def denoising_loss(
     denoise: predict.Denoiser,
     batch: Batch,
