@@ -13,7 +13,7 @@ from typing import Any
 from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
-SWEEP_NAMES += ("latent-race", "latent-spaces")
+SWEEP_NAMES += ("latent-race", "latent-spaces", "dit-race", "dit-patches", "dit-modulation")
 
 
 def parser() -> argparse.ArgumentParser:

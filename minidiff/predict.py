@@ -230,6 +230,8 @@ def guide(
     def guided(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         if cond is None:
             raise ValueError("guidance needs a condition: pass cond=labels to the sampler")
+        if not isinstance(cond, Tensor):
+            raise ValueError(f"guidance knows what no label is, not what no {type(cond).__name__} is: pass cond=labels")
         t = torch.as_tensor(t)
         here = (low <= t) & (t <= high)
         if w == 1 or not here.any():

@@ -134,6 +134,7 @@ def test_attention_in_the_unet_is_where_it_is_told_and_starts_as_nothing():
     look, x = stir(looks[0]), torch.randn(2, 16, 4, 6)
     by_hand = look.attention(look.norm(x).flatten(2).mT).mT.reshape(2, 16, 4, 6)
     torch.testing.assert_close(look(x), x + by_hand)
+    assert UNet(1, 56, (1, 2), attention=(1,))(torch.zeros(1, 1, 8, 8), torch.zeros(1)).shape == (1, 1, 8, 8)  # 2 heads
     with pytest.raises(ValueError, match=r"attention=\(3,\): the sizes are 0..2"):
         UNet(1, base=8, mults=(1, 2, 2), attention=(3,))
 

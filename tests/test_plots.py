@@ -379,3 +379,7 @@ def test_heat_marks_the_tile_that_looks_and_the_tiles_it_looks_at():
     assert heat(torch.zeros(3, 8, 12), weights, at=0).shape == (3, 8, 12)
     with pytest.raises(ValueError, match="4 x 5 over a picture 8 x 12"):
         heat(picture, torch.zeros(4, 5))
+    with pytest.raises(ValueError, match="at=24: the tiles are 0..23"):
+        heat(picture, weights, at=24)
+    with pytest.raises(ValueError, match=r"\(4, 8, 12\)"):
+        heat(torch.zeros(4, 8, 12), weights)

@@ -17,9 +17,9 @@ from minidiff.recipes.draw import copying, generate
 from minidiff.recipes.run import seconds, train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
-from minidiff.sweeps import images, latent, targets, unet
+from minidiff.sweeps import dit, images, latent, targets, unet
 from minidiff.sweeps.row import pack, unpack
-from minidiff.train import checkpoint
+from minidiff.train import checkpoint, flops
 
 
 class Net(torch.nn.Module):
@@ -310,3 +310,31 @@ def test_one_call_and_a_guided_one_are_enough_for_a_picture():
         torch.testing.assert_close(x, noise * (10 + w * (labels - 10))[:, None])
     held = generate(denoise, 4, (2,), 1, labels=labels, w=2.0, interval=(0.0, 0.5))  # its only level is t = 1
     torch.testing.assert_close(held, noise * labels[:, None])
+
+
+def test_ways_to_tell_a_transformer():
+    """Same weights, four ways: who hears the level, who begins as the identity, and all of one size."""
+    x, label = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 4, 10])
+    low, high = torch.full((3,), -4.0), torch.full((3,), 4.0)
+    nets = {name: dit.seeded(make, 0) for name, make in dit.TELLING.items()}
+    assert len({sum(p.numel() for p in net.parameters()) for net in nets.values()}) == 1
+    for name, net in nets.items():
+        torch.nn.init.normal_(net.out.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+        for p in net.parameters():
+            p.data += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel()))
+        hears = not torch.allclose(net(x, low, label), net(x, high, label), atol=1e-5)
+        assert hears == (name != "not told"), name
+        assert (not torch.allclose(net(x, low, label), net(x, low, label.flip(0)), atol=1e-5)) == hears
+    h, told = torch.randn(1, 1, 4, 128), torch.randn(1, 1, 128)
+    fresh = {name: dit.seeded(make, 0).layers()[0](h, told, None) for name, make in dit.TELLING.items()}
+    assert torch.equal(fresh["adaLN-Zero"], h) and not torch.allclose(fresh["adaLN, gates open"], h)
+    torch.testing.assert_close(fresh["added to the tokens"], h + told)
+    assert torch.equal(fresh["not told"], h)
+
+
+def test_rivals_get_equal_operations():
+    """A training has as many multiply-adds for every network, to within one step of 32 images."""
+    for make in dit.RIVALS.values():
+        cost = 3 * 32 * sum(flops.of(make(), 1, 28, 28).values())
+        steps = round(dit.BUDGET / cost)
+        assert abs(steps * cost - dit.BUDGET) <= cost / 2 and 1000 < steps < 2000

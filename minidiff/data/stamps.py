@@ -45,11 +45,10 @@ def pages(n: int, generator: Generator) -> Pages:
     if n < 1:
         raise ValueError(f"n={n}: expected 1 page or more")
     shapes, count, every = outlines(), len(SHAPES), torch.arange(n)
-    place = torch.rand(n, SIDE**2, generator=generator).argsort(1)[
-        :, : count + 1
-    ]  # tiles of six stamps and the asking one
-    colour, asked = torch.randint(count, (2, n, count), generator=generator)
-    asked = asked[:, 0]
+    shuffled = torch.rand(n, SIDE**2, generator=generator).argsort(1)
+    place = shuffled[:, : count + 1]  # tiles of the six stamps and of the one that asks, (N, 7)
+    colour = torch.randint(len(COLOURS), (n, count), generator=generator)
+    asked = torch.randint(count, (n,), generator=generator)
     palette = 2 * torch.tensor([*COLOURS.values(), (0.08, 0.08, 0.08)]) - 1  # (7, 3)
     tiles = torch.ones(n, SIDE**2, 3, PATCH, PATCH)  # white
     for k in range(count + 1):

@@ -20,10 +20,13 @@ from torch.nn import functional as F
 def rotary(positions: Tensor, dim: int, base: float = 100.0) -> Tensor:
     """How far to turn each pair of features, as unit complex numbers (N, dim/2). positions: (N,3), frame, row, column.
 
-    A quarter of the pairs turns with the frame, the others with row and column, each pair at a speed of its own, from
-    one radian a step down to 1/base. The product of a query and a key turned so depends on their distance only.
+    About a quarter of the pairs turns with the frame, the others with row and column, each pair at a speed of its own,
+    from one radian a step down towards 1/base. Of the places of a query and a key, turned so, only the step from one to
+    the other is left in their product. ValueError for an odd dim.
     Example: `rotary(grid(1, 7, 7), 32)` is (49, 16).
     """
+    if dim % 2:
+        raise ValueError(f"dim={dim}: pairs of features are turned, so expected an even number")
     space = 3 * (dim // 2) // 8
     angles = []
     for axis, pairs in enumerate((dim // 2 - 2 * space, space, space)):
@@ -50,12 +53,15 @@ class Attention(nn.Module):
     """Every token asks (query), every token of the source offers (key) and hands over (value).
 
     x: (B,N,D); by: angles of `rotary` for queries and keys, (N, D/heads/2); source: (B,M,D), x itself if left out;
-    mask: (B,M), True where a token of the source may be seen, or (B,N,M), or (B,heads,N,M) -> (B,N,D).
+    mask: (B,M), True where a token of the source may be seen, or (B,N,M), or (B,heads,N,M) -> (B,N,D). ValueError for
+    a width that the heads cannot share, or another mask.
     Example: `Attention(64, 4)(torch.randn(2, 9, 64))` is (2, 9, 64).
     """
 
     def __init__(self, width: int, heads: int, norm: bool = True):
         super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"width={width}, heads={heads}: the heads need equally many features each")
         self.heads = heads
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.norm_q, self.norm_k = (nn.RMSNorm(width // heads) if norm else nn.Identity() for _ in range(2))
@@ -87,11 +93,14 @@ class Attention(nn.Module):
         """How much of each value each token takes, (B,heads,N,M); every row sums to 1. Arguments as in a call."""
         q, k, _ = self.asked(x, by, source)
         score = q @ k.mT / q.shape[-1] ** 0.5  # (B, heads, N, M)
-        return (score if mask is None else score.masked_fill(~spread(mask), -torch.inf)).softmax(-1)
+        return (score if mask is None else score.masked_fill(~spread(mask), -torch.inf)).softmax(-1).nan_to_num()
 
 
 def spread(mask: Tensor) -> Tensor:
     """A mask (B,M), (B,N,M) or (B,heads,N,M) as one of four axes."""
+    if mask.dtype != torch.bool or mask.ndim not in (2, 3, 4):
+        kind = f"{str(mask.dtype).removeprefix('torch.')} of shape {tuple(mask.shape)}"
+        raise ValueError(f"mask: expected bool of shape (B, M), (B, N, M) or (B, heads, N, M), got {kind}")
     return mask[:, None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
 
 
@@ -99,19 +108,27 @@ def spread(mask: Tensor) -> Tensor:
 def watched(net: nn.Module, cut: Tensor | None = None, where: Callable[[int], bool] = lambda i: True) -> Iterator[list]:
     """Within it, the weights of every `Attention` of a network, in the order in which they are asked.
 
-    cut: links that are cut, (B,N,N) or (B,heads,N,N), True for a query that may not see a key; where: in which layers.
+    cut: links that are cut, (B,N,N) or (B,heads,N,N), True for a query that may not see a key; where: in which layers,
+    counted from 0, cross-attention left out. ValueError for a network without attention, or a cut of another size.
     Example: `with watched(net) as maps: net(x, ell)`, then `maps[0]` is (B,heads,N,N).
     """
     maps: list[Tensor] = []
+    crossing = [layer.cross for layer in net.modules() if hasattr(layer, "cross")]
+    layers = [layer for layer in net.modules() if isinstance(layer, Attention)]
+    selves = [layer for layer in layers if layer not in crossing]
+    if not layers:
+        raise ValueError(f"a {type(net).__name__} without attention: there is nothing to watch")
 
     def before(layer: nn.Module, args: tuple, told: dict) -> tuple[tuple, dict]:
-        if cut is not None and where(len(maps)):
-            told = told | {"mask": ~cut}
         assert isinstance(layer, Attention)
+        if cut is not None and layer in selves and where(selves.index(layer)):
+            n = args[0].shape[1]
+            if cut.ndim not in (3, 4) or cut.shape[-2:] != (n, n):
+                raise ValueError(f"cut {tuple(cut.shape)}: here {n} tokens look at one another, so (..., {n}, {n})")
+            told = told | {"mask": ~cut}
         maps.append(layer.weights(*args, **told).detach())
         return args, told
 
-    layers = [layer for layer in net.modules() if isinstance(layer, Attention)]
     hooks = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
     try:
         yield maps

@@ -7,7 +7,7 @@ after each that starts at 0, so that a fresh block is the identity.
 
 A video is the same with frames, and an image is a video of one frame. The noise level may differ from frame to frame:
 a clean frame among noisy ones is conditioning. Words come by cross-attention; reference images are clean frames that
-stand outside of time.
+stand before the first, marked as none of the clip's.
 Sources: Peebles & Xie 2023, arXiv 2212.09748; cross-attention after PixArt-alpha, Chen et al. 2023, arXiv 2310.00426;
 large patches, Li & He 2025, arXiv 2511.13720.
 """
@@ -38,7 +38,7 @@ class Condition(NamedTuple):
     """All that a network may be told besides the noise level, each part optional; a label alone may also stand alone.
 
     label: (B,), whole numbers. context: (B,L,E), tokens of a text, say. mask: (B,L), True where a token is real.
-    references: (B,R,C,H,W), clean pictures of the size of a frame.
+    references: (B,R,C,H,W), clean pictures of the size of a frame; their order counts.
     Example: `net(x, ell, Condition(context=words, mask=words_there))`.
     """
 
@@ -115,10 +115,10 @@ class DiT(nn.Module):
     context: 0, or the size E of the context tokens. attention: "full", "frame" (frames do not see one another) or
     "factorised" (blocks look over the frame and over time in turns). references: whether it can be shown some.
     cond: labels (B,), or a `Condition`.
-    published: the network of Peebles & Xie as its weights were published (see `nn.published`): sine-cosine positions,
-    no QK-norm, whole timesteps, images only; `variance` is then the second half of its 2 C channels, which y leaves
-    out. ValueError for sizes that are no multiple of the patch, and for levels, labels, masks or references of another
-    shape. Example: `DiT(1, *PRESETS["laptop"], patch=4, classes=10)(torch.randn(2, 1, 28, 28), torch.zeros(2))`.
+    published: the network of Peebles & Xie as its weights were published (see `nn.published`), for images; its answer
+    has 2 C channels, of which y is the first half and `full` gives all. ValueError for sizes that are no multiple of
+    the patch, and for levels, labels, masks or references of another shape.
+    Example: `DiT(1, *PRESETS["laptop"], patch=4, classes=10)(torch.randn(2, 1, 28, 28), torch.zeros(2))`.
     """
 
     def __init__(
@@ -135,15 +135,24 @@ class DiT(nn.Module):
         published: bool = False,
     ):
         super().__init__()
-        self.patch = (1, patch, patch) if isinstance(patch, int) else patch
-        if len(self.patch) != 3 or min(self.patch) < 1:
+        sides = (1, patch, patch) if isinstance(patch, int) else patch
+        if not isinstance(sides, tuple) or len(sides) != 3 or any(not isinstance(p, int) or p < 1 for p in sides):
             raise ValueError(f"patch={patch}: expected a whole number of pixels, or (frames, rows, columns), from 1 up")
-        if width % (2 * heads) or width // heads < 16:
+        self.patch: tuple[int, int, int] = sides
+        if depth < 1 + (attention == "factorised") or min(classes, context) < 0:
+            raise ValueError(
+                f"depth={depth}, classes={classes}, context={context}: expected 1 block or more (2, for frames and "
+                "time in turns), and no negative number"
+            )
+        if heads < 1 or width % (2 * heads) or width // heads < 16:
             raise ValueError(f"width={width}, heads={heads}: each head needs an even number of features, 16 or more")
         if attention not in ATTENTION:
             raise ValueError(f"attention={attention!r}: expected one of {', '.join(ATTENTION)}")
         if published and (self.patch[0] > 1 or context or references or attention != "full" or width % 4):
-            raise ValueError("published=True is for images and labels: no frames in a patch, no context, no references")
+            raise ValueError(
+                f"published=True with patch={patch}, context={context}, references={references}, "
+                f"attention={attention!r}, width={width}: it is for images and labels, with a width that 4 divides"
+            )
         if references and attention == "frame":
             raise ValueError("attention='frame' cannot see references: frames do not see one another")
         self.channels, self.heads, self.attention, self.published = channels, heads, attention, published
@@ -238,7 +247,7 @@ class DiT(nn.Module):
                 f"got {tuple(ell.shape)}"
             )
         ell = ell.reshape(batch, -1, self.patch[0] if ell.ndim == 2 else 1)  # (B, 1 or F/pf, pf or 1)
-        if ell.shape[2] > 1 and ell.device.type == "cpu" and (ell != ell[:, :, :1]).any():
+        if ell.shape[2] > 1 and (ell != ell[:, :, :1]).any():
             raise ValueError(f"noise levels differ between frames of one patch: {self.patch[0]} frames share a token")
         return self.level(ell[:, :, 0].flatten()).unflatten(0, (batch, -1))
 

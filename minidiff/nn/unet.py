@@ -51,7 +51,8 @@ class PixelAttention(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.channels, self.norm = channels, nn.GroupNorm(8, channels)
-        self.attention = Attention(channels, heads=max(1, channels // 32), norm=False)
+        heads = max(h for h in range(1, max(1, channels // 32) + 1) if channels % h == 0)
+        self.attention = Attention(channels, heads, norm=False)
         nn.init.zeros_(self.attention.out.weight)  # a fresh one passes its input through
         nn.init.zeros_(self.attention.out.bias)
 

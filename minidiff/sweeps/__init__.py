@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.run import facts, revision
 from minidiff.scale import scale
-from minidiff.sweeps import images, latent, targets, unet
+from minidiff.sweeps import dit, images, latent, targets, unet
 from minidiff.sweeps.row import Row, Sweep
 
 SWEEPS = {
@@ -29,6 +29,9 @@ SWEEPS = {
     "calls": images.CALLS,
     "latent-race": latent.RACE,
     "latent-spaces": latent.SPACES_SWEEP,
+    "dit-race": dit.RACE,
+    "dit-patches": dit.PATCHES,
+    "dit-modulation": dit.MODULATION,
 }
 
 

@@ -64,7 +64,7 @@ def logit_normal(n: int, generator: Generator) -> Tensor:
 
 
 def held_below(t: Tensor, floor: float = 0.05) -> Tensor:
-    """A weight for the row x0 in the space of flow, whose factor 1/t^2 it holds at 1/floor^2 for t below the floor.
+    """A weight for the row x0 in the space of flow, whose factor on `Linear` is 1/t^2: held at 1/floor^2 from there.
 
     Without it a few nearly clean samples would outweigh all others. Source: Li & He 2025, arXiv 2511.13720.
     Example: `fit(denoise, batch, 1000, loss=partial(denoising_loss, space="flow", weight=held_below))`.
@@ -90,6 +90,7 @@ def denoising_loss(
     """
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
     t = levels(len(x0), generator).to(x0)
+    t = t.clamp_min(1e-5) if space else t  # the factor between two rows may be infinite where nothing is hidden
     eps = torch.randn(x0.shape, generator=generator).to(x0)
     if not 0 <= drop <= 1 or (drop and getattr(denoise, "null", None) is None):
         raise ValueError(f"drop={drop}: expected a share from 0 to 1, and 0 for a network without classes")

@@ -13,7 +13,7 @@ import math
 
 from torch import nn
 
-from minidiff.nn.dit import DiT
+from minidiff.nn.dit import ATTENTION, DiT
 from minidiff.nn.unet import PixelAttention, UNet
 
 
@@ -32,9 +32,11 @@ def dit(
     """Multiply-adds of a DiT, by part. Example: `sum(dit(1152, 28, 256, 16, out=32).values())` is 118.6e9.
 
     tokens: of all frames together. patch: numbers in a patch; out: numbers that each token answers with, `patch` if
-    left out. attention: as in `DiT`. levels: noise levels a sample (1, or the frames). context: (words, their size),
-    a word that is always there not counted.
+    left out. frames, levels: of tokens, and noise levels a sample, 1 or `frames`. attention: as in `DiT`. context:
+    (words, their size), a word that is always there not counted. Reference images are not counted.
     """
+    if attention not in ATTENTION:
+        raise ValueError(f"attention={attention!r}: expected one of {', '.join(ATTENTION)}")
     words, size = context[0] + 1 if context[1] else 0, context[1]
     place = tokens // frames
     pairs = {"full": tokens**2, "frame": frames * place**2, "time": place * frames**2}
@@ -71,16 +73,16 @@ def unet(net: UNet, height: int, width: int) -> dict[str, int]:
     parts["halving and doubling"] = sum(convolutions(conv, a) for conv, a in zip(net.shrink, area[1:], strict=True))
     parts["halving and doubling"] += sum(convolutions(c, a) for c, a in zip(net.grow, area[-2::-1], strict=True))
     told = [net.level, *(block.modulate for block in (*net.down, *net.mid, *net.up))]
-    parts["noise level and class"] = sum(weights(module) for module in told)
+    parts["noise level and class"] = sum(linear(module) for module in told)
     looks = zip((*net.look_down, net.look_mid, *net.look_up), (*down, area[-1], *up), strict=True)
     parts["attention"] = 0
     for look, a in looks:
         if isinstance(look, PixelAttention):
-            parts["attention"] += a * weights(look) + 2 * a**2 * look.channels
+            parts["attention"] += a * linear(look) + 2 * a**2 * look.channels
     return parts
 
 
-def weights(module: nn.Module) -> int:
+def linear(module: nn.Module) -> int:
     """Multiply-adds of all linear layers in a module, of one token."""
     return sum(m.in_features * m.out_features for m in module.modules() if isinstance(m, nn.Linear))
 
@@ -94,27 +96,29 @@ def convolutions(module: nn.Module, area: int) -> int:
 def of(net: nn.Module, *shape: int, words: int = 0, levels: int = 1) -> dict[str, int]:
     """Multiply-adds of a network of the course on one sample, (C,H,W) or (C,F,H,W), by part.
 
-    words, levels: see `dit`. TypeError for a network that is neither a DiT nor a U-Net.
-    Example: `sum(of(DiT(1, *PRESETS["laptop"], patch=4), 1, 28, 28).values())`.
+    words, levels: see `dit`. TypeError for a network that is neither a DiT nor a U-Net, ValueError for a shape that it
+    does not take. Example: `sum(of(DiT(1, *PRESETS["laptop"], patch=4), 1, 28, 28).values())`.
     """
-    if isinstance(net, UNet):
-        return unet(net, *shape[1:])
-    if not isinstance(net, DiT):
+    if not isinstance(net, DiT | UNet):
         raise TypeError(f"cannot count a {type(net).__name__}: expected a DiT or a UNet")
-    frames, height, width = shape[1:] if len(shape) == 4 else (1, *shape[1:])
-    pf, ph, pw = net.patch
-    size = net.context.in_features if net.context is not None else 0
-    waves = net.level.get_buffer("freq").numel()
-    tokens, rows = (frames // pf) * (height // ph) * (width // pw), net.inp.out_features
+    pf, ph, pw = net.patch if isinstance(net, DiT) else (1, net.patch, net.patch)
+    frames, height, width = shape[1:] if len(shape) == 4 else (1, *shape[1:]) if len(shape) == 3 else (0, 0, 0)
+    bad = frames < 1 or frames % pf or height % ph or width % pw or shape[0] != net.channels
+    if bad or (isinstance(net, UNet) and len(shape) == 4):
+        raise ValueError(
+            f"cannot count a sample of shape {shape}: expected {net.channels} channels, sides {pf, ph, pw}"
+        )
+    if isinstance(net, UNet):
+        return unet(net, height, width)
     return dit(
-        rows,
-        len(net.blocks),
-        tokens,
-        net.inp.in_features,
-        net.out.out_features,
-        frames // pf,
-        net.attention,
-        levels,
-        (words, size),
-        waves,
+        width=net.inp.out_features,
+        depth=len(net.blocks),
+        tokens=(frames // pf) * (height // ph) * (width // pw),
+        patch=net.inp.in_features,
+        out=net.out.out_features,
+        frames=frames // pf,
+        attention=net.attention,
+        levels=levels,
+        context=(words, net.context.in_features if net.context is not None else 0),
+        waves=net.level.get_buffer("freq").numel(),
     )

@@ -13,7 +13,8 @@ from minidiff.train import flops
 
 def _tokens(generator: Generator) -> tuple:
     there = torch.tensor([True, False, True, True, False])[torch.randperm(5, generator=generator)]
-    return 2 * normal(generator, 3, 8), 2 * normal(generator, 5, 8), normal(generator, 5, 2), there
+    d = int(torch.randint(5, 12, (), generator=generator))
+    return 2 * normal(generator, 3, d), 2 * normal(generator, 5, d), normal(generator, 5, 2), there
 
 
 def _shares(query: Tensor, key: Tensor, there: Tensor, size: float, hide: float = -torch.inf) -> Tensor:
@@ -29,19 +30,19 @@ ATTEND = exercise(
     reference=lambda query, key, value, there: F.scaled_dot_product_attention(query, key, value, attn_mask=there),
     wrong={
         "no mask": (
-            lambda query, key, value, there: (query @ key.mT / 8**0.5).softmax(-1) @ value,
+            lambda query, key, value, there: (query @ key.mT / query.shape[1] ** 0.5).softmax(-1) @ value,
             "Tokens that are not there still get a share. Set their scores to minus infinity before the softmax.",
         ),
         "mask upside down": (
-            lambda query, key, value, there: _shares(query, key, ~there, 8**0.5) @ value,
+            lambda query, key, value, there: _shares(query, key, ~there, query.shape[1] ** 0.5) @ value,
             "You listened to the tokens that are *not* there: `masked_fill` fills where its mask is True, so ~there.",
         ),
         "zero score": (
-            lambda query, key, value, there: _shares(query, key, there, 8**0.5, 0.0) @ value,
+            lambda query, key, value, there: _shares(query, key, there, query.shape[1] ** 0.5, 0.0) @ value,
             "A score of 0 is not a share of 0: exp(0) is 1. Minus infinity is what becomes 0.",
         ),
         "after the softmax": (
-            lambda query, key, value, there: (query @ key.mT / 8**0.5).softmax(-1) * there @ value,
+            lambda query, key, value, there: (query @ key.mT / query.shape[1] ** 0.5).softmax(-1) * there @ value,
             "You struck tokens out after the softmax: the shares that are left no longer sum to 1.",
         ),
         "not divided": (
@@ -49,12 +50,20 @@ ATTEND = exercise(
             "The scores are not divided by the root of d: the shares are too sharp.",
         ),
         "divided by d": (
-            lambda query, key, value, there: _shares(query, key, there, 8.0) @ value,
+            lambda query, key, value, there: _shares(query, key, there, query.shape[1]) @ value,
             "Divided by d: it is the *root* of d, the spread of a product of random lists.",
         ),
         "softmax over queries": (
-            lambda query, key, value, there: (query @ key.mT / 8**0.5).masked_fill(~there, -1e9).softmax(0) @ value,
+            lambda query, key, value, there: (
+                (query @ key.mT / query.shape[1] ** 0.5).masked_fill(~there, -1e9).softmax(0) @ value
+            ),
             "Your softmax runs over the queries. Each query shares out among the keys: the last axis.",
+        ),
+        "softmax over queries, minus infinity": (
+            lambda query, key, value, there: (
+                (query @ key.mT / query.shape[1] ** 0.5).masked_fill(~there, -torch.inf).softmax(0) @ value
+            ),
+            "Your softmax runs over the queries: a column of nothing but minus infinity becomes NaN. The axis is the last one.",
         ),
     },
     hints=(
@@ -84,6 +93,10 @@ def _halves(x: Tensor, angle: Tensor) -> Tensor:
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
+def _apart(x: Tensor) -> Tensor:
+    return torch.cat([x[:, 0::2], x[:, 1::2]], -1)
+
+
 TURN = exercise(
     "attention.turn",
     "Turn",
@@ -99,6 +112,10 @@ TURN = exercise(
         "halves": (
             lambda x, place, speed: _halves(x, place[:, None] * speed),
             "You paired the first half with the second. Much code does; here the pairs are neighbours: x[:, 0::2], x[:, 1::2].",
+        ),
+        "halves at the end": (
+            lambda x, place, speed: _apart(_turned(x, place[:, None] * speed)),
+            "Turned rightly, but put together as two halves. The pairs are neighbours: stack along a new last axis, then flatten.",
         ),
         "one step": (
             lambda x, place, speed: _turned(x, torch.ones_like(place)[:, None] * speed),

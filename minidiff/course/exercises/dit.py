@@ -79,7 +79,7 @@ def _knobs(generator: Generator) -> tuple:
     def mlp(x: Tensor) -> Tensor:
         return F.relu(x @ up) @ down
 
-    return normal(generator, 3, 6, 5) * 3 + 1, normal(generator, 3, 30), attention, mlp
+    return normal(generator, 3, 6, 5) * 30 + 10, normal(generator, 3, 30), attention, mlp
 
 
 def _block(x: Tensor, knobs: Tensor, attention: Part, mlp: Part, order: tuple[int, ...] = (0, 1, 2, 3, 4, 5)) -> Tensor:
@@ -106,6 +106,16 @@ def _bare(x: Tensor, knobs: Tensor, attention: Part, mlp: Part, how: str) -> Ten
     return x + gate * attention(modulated(x, shift, scale)) + gate2 * mlp(modulated(x, shift2, scale2))
 
 
+def _sample_spread(x: Tensor, knobs: Tensor, attention: Part, mlp: Part) -> Tensor:
+    shift, scale, gate, shift2, scale2, gate2 = knobs[:, None].chunk(6, -1)
+
+    def norm(h: Tensor) -> Tensor:
+        return (h - h.mean(-1, keepdim=True)) / h.std(-1, keepdim=True)
+
+    x = x + gate * attention(norm(x) * (1 + scale) + shift)
+    return x + gate2 * mlp(norm(x) * (1 + scale2) + shift2)
+
+
 MODULATE = exercise(
     "dit.modulate",
     "Six knobs",
@@ -119,6 +129,10 @@ MODULATE = exercise(
             "Times `scale`: then a fresh network, whose knobs are 0, hears nothing at all. It is 1 + scale.",
         ),
         "no norm": (lambda *a: _bare(*a, how="norm"), "The layer norm is missing: each token to mean 0 and spread 1."),
+        "sample spread": (
+            _sample_spread,
+            "`std` divides by D - 1, a layer norm by D: `unbiased=False`, or F.layer_norm.",
+        ),
         "no gates": (
             lambda *a: _bare(*a, how="gates"),
             "The gates are missing: each result is multiplied by its gate.",
@@ -154,17 +168,24 @@ def block(x, knobs, attention, mlp):
 
 
 def _answers(generator: Generator) -> tuple:
-    return normal(generator, 2, 8, 3, 2), normal(generator, 2, 8, 3, 2), float(uniform(generator, 1.5, 6))
+    channels = 2 * int(torch.randint(4, 8, (), generator=generator))
+    told, free = normal(generator, 2, 2, channels, 3, 2)
+    return told, free, float(uniform(generator, 1.5, 6))
 
 
 def _guided(told: Tensor, free: Tensor, w: float) -> Tensor:
     """Through the package: `guide` around a denoiser that has these two answers."""
+    half = told.shape[1] // 2
 
     def denoise(x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        return (told if cond[0] == 0 else free)[:, :4]
+        return (told if cond[0] == 0 else free)[:, :half]
 
     eps = guide(denoise, w, null=1)(told, torch.tensor(0.5), torch.zeros(len(told), dtype=torch.long))
-    return torch.cat([eps, told[:, 4:]], 1)
+    return torch.cat([eps, told[:, half:]], 1)
+
+
+def _halves(eps: Tensor, variance: Tensor) -> Tensor:
+    return torch.cat([eps.chunk(2, 1)[0], variance.chunk(2, 1)[1]], 1)
 
 
 def _some(told: Tensor, free: Tensor, w: float, channels: int) -> Tensor:
@@ -185,20 +206,20 @@ GUIDE = exercise(
             "That is the published line: three channels, as if they were red, green, blue. These are latents, with C channels of eps: half of them all.",
         ),
         "variance too": (
-            lambda told, free, w: _some(told, free, w, 8),
+            lambda told, free, w: _some(told, free, w, told.shape[1]),
             "You guided the variance as well. It is no direction in which to exaggerate: take it from the answer with the label.",
         ),
         "one channel": (lambda told, free, w: _some(told, free, w, 1), "Only the first channel was guided."),
         "variance of the free answer": (
-            lambda told, free, w: torch.cat([(free + w * (told - free))[:, :4], free[:, 4:]], 1),
+            lambda told, free, w: _halves(free + w * (told - free), free),
             "The variance comes from the answer without a label; asked for was the one with it.",
         ),
         "the other convention": (
-            lambda told, free, w: torch.cat([(told + w * (told - free))[:, :4], told[:, 4:]], 1),
+            lambda told, free, w: _halves(told + w * (told - free), told),
             "That is (1 + w) told - w free, the other published form (chapter 07). Here w = 1 is plain conditional.",
         ),
         "eps only": (
-            lambda told, free, w: (free + w * (told - free))[:, :4],
+            lambda told, free, w: (free + w * (told - free)).chunk(2, 1)[0],
             "The variance is missing: return all 2 C channels.",
         ),
     },
