@@ -106,8 +106,11 @@ PATCHES = Sweep(
     "the transformer with patches of four sizes, asked for flow and for x0, trained for equal seconds",
     lambda: [
         {"pred": pred, "patch": p, "seconds": s}
-        for pred, s in pick(smoke=(("flow", 1),), laptop=(("flow", 30), ("flow", 120), ("x0", 120)))
-        for p in (14, 7, 4, 2)
+        for pred, s, sides in pick(
+            smoke=(("flow", 1, (14, 7, 4, 2)),),
+            laptop=(("flow", 30, (14, 7, 4, 2)), ("flow", 90, (14, 7, 4, 2)), ("x0", 90, (14, 7))),
+        )
+        for p in sides
     ],
     patches,
 )
@@ -156,7 +159,7 @@ TELLING: dict[str, Make] = {
 
 def modulation(told: str, seed: int) -> Row:
     """The transformer, told of noise level and class in one of the ways of TELLING, trained for equal steps."""
-    return trained(TELLING[told], pick(smoke=5, laptop=800), seed)
+    return trained(TELLING[told], pick(smoke=5, laptop=500), seed)
 
 
 MODULATION = Sweep(
