@@ -51,13 +51,23 @@ def asked(net: nn.Module, pred: str) -> tuple[Denoiser, Loss]:
 def trained(make: Make, steps: int, seed: int, pred: str = "flow") -> Row:
     """A network for clothes trained for that many steps of 32 images, and judged: loss, samples, cost.
 
-    The learning rate falls to 0 over the last 60% of the run.
+    The learning rate rises over the first tenth of the run and falls to 0 over the last 60%.
     """
     net, clock = seeded(make, seed), time.perf_counter()
     denoise, loss = asked(net, pred)
     ema = 1 - 1 / max(2.0, 0.1 * steps)
     data = shuffled(fashion.load("train"), BATCH, seed)
-    *_, state = fit(denoise, data, steps, loss=loss, decay_from=0.4, ema=ema, seed=seed, every=max(1, steps // 20))
+    *_, state = fit(
+        denoise,
+        data,
+        steps,
+        loss=loss,
+        warmup=steps // 10,
+        decay_from=0.4,
+        ema=ema,
+        seed=seed,
+        every=max(1, steps // 20),
+    )
     row: Row = {"training_seconds": time.perf_counter() - clock, "samples": state.samples}
     state.ema.copy_to(net)
     net.requires_grad_(False)
@@ -128,6 +138,13 @@ def gates_open() -> DiT:
     return net
 
 
+def told_the_class() -> DiT:
+    """Modulated by the class alone: whatever the noise level, it hears the same."""
+    net = transformer()
+    net.level.register_forward_hook(lambda module, inputs, out: torch.zeros_like(out))
+    return net
+
+
 def unmodulated(at_the_door: bool) -> DiT:
     """Blocks that are told nothing: level and class are added to the tokens at the door, or not at all.
 
@@ -153,7 +170,8 @@ TELLING: dict[str, Make] = {
     "adaLN-Zero": transformer,
     "adaLN, gates open": gates_open,
     "added to the tokens": partial(unmodulated, True),
-    "not told": partial(unmodulated, False),
+    "only the class": told_the_class,
+    "nothing": partial(unmodulated, False),
 }
 
 
@@ -163,7 +181,7 @@ def modulation(told: str, seed: int) -> Row:
 
 
 MODULATION = Sweep(
-    "four ways to tell a transformer noise level and class, equal steps",
+    "five ways to tell a transformer noise level and class, or not, equal steps",
     lambda: [{"told": name, "seed": seed} for seed in range(2) for name in TELLING],
     modulation,
 )
