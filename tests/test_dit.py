@@ -7,7 +7,7 @@ import torch
 from einops import rearrange
 
 from minidiff.nn.attention import Attention, grid, rotary, turn, watched
-from minidiff.nn.dit import ATTENTION, PRESETS, Block, Condition, DiT, patchify, unpatchify
+from minidiff.nn.dit import ATTENTION, FURTHEST, PRESETS, Block, Condition, DiT, patchify, unpatchify
 from minidiff.nn.published import Timestep, from_official, sincos
 from minidiff.predict import Denoiser, guide, loss
 from minidiff.schedule import Betas, Linear, add_noise, ell
@@ -190,6 +190,12 @@ def test_equal_levels_of_the_frames_are_the_level_of_the_clip(attention, patch):
     assert ((net(x, other, label) - y).abs().flatten(1).amax(1) > 1e-4).all()
 
 
+def test_levels_that_no_training_sees_are_told_as_the_furthest():
+    net, x, far = dit(), clip(2), torch.tensor([FURTHEST, -FURTHEST])
+    assert torch.equal(net(x, 3 * far), net(x, far)) and torch.equal(net(x, torch.inf * far), net(x, far))
+    assert not torch.allclose(net(x, 0.9 * far), net(x, far), atol=1e-5)
+
+
 def test_what_each_kind_of_attention_sees():
     """A change of one pixel of frame 1 reaches: all; its own frame only; with two blocks in turns, all."""
     for attention, reach in (("full", 4), ("frame", 1), ("factorised", 4)):
@@ -268,7 +274,7 @@ def test_references_are_seen_and_left_out_again(attention):
         hook = net.level.register_forward_pre_hook(lambda module, inputs, heard=heard: heard.append(inputs[0]))
         net(x, level, Condition(references=pictures))
         hook.remove()
-        assert heard[-1].tolist() == [-10.0]  # that they are clean, whatever the clip is
+        assert heard[-1].tolist() == [pytest.approx(-FURTHEST)]  # that they are clean, whatever the clip is
 
 
 def test_a_fresh_block_is_the_identity_and_a_fresh_network_answers_nothing():

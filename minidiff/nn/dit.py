@@ -24,7 +24,7 @@ from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 from minidiff.nn.published import Timestep, sincos
 
 ATTENTION = ("full", "factorised", "frame")
-CLEAN = -10.0  # the ell of a reference: no noise at all
+FURTHEST = 4.6  # the ell beyond which all levels are told as one: 99 parts of noise to one of picture, or the reverse
 PRESETS = {  # width, depth, heads. S, B, L, XL: Peebles & Xie 2023, table 1
     "laptop": (128, 5, 4),
     "S": (384, 12, 6),
@@ -208,7 +208,7 @@ class DiT(nn.Module):
         if told.references is not None:
             shown = self.inp(patchify(self.shown(told.references, clip), self.patch)) + self.reference  # (B, R, N, D)
             first, h = -shown.shape[1], torch.cat([shown, h], 1)  # (B, R + F/pf, N, D)
-            clean = self.level(torch.full_like(ell.flatten()[:1], CLEAN))  # (1, D)
+            clean = self.tell(torch.full_like(ell.flatten()[:1], -torch.inf))  # (1, D)
             level = level.expand(-1, h.shape[1] + first, -1)
             level = torch.cat([clean.expand(len(x), -first, -1), level], 1)  # (B, R + F/pf, D)
         context = F.silu(level + label)
@@ -249,7 +249,12 @@ class DiT(nn.Module):
         ell = ell.reshape(batch, -1, self.patch[0] if ell.ndim == 2 else 1)  # (B, 1 or F/pf, pf or 1)
         if ell.shape[2] > 1 and (ell != ell[:, :, :1]).any():
             raise ValueError(f"noise levels differ between frames of one patch: {self.patch[0]} frames share a token")
-        return self.level(ell[:, :, 0].flatten()).unflatten(0, (batch, -1))
+        return self.tell(ell[:, :, 0].flatten()).unflatten(0, (batch, -1))
+
+    def tell(self, ell: Tensor) -> Tensor:
+        """Levels (n,) as vectors (n, D). Of what lies beyond FURTHEST a training sees next to nothing, and every sampler
+        begins there: a network told ell = 10 for the first time answered with pictures 15 times too bright."""
+        return self.level(ell if self.published else ell.clamp(-FURTHEST, FURTHEST))
 
     def words(self, told: Condition, batch: int) -> tuple[Tensor | None, Tensor | None]:
         """The context with the word that is always there in front, (B, 1+L, D), and its mask, (B, 1+L) or None."""

@@ -84,7 +84,7 @@ RIVALS: dict[str, Make] = {
     "U-Net with attention": partial(UNet, 1, 32, (1, 2, 3), blocks=1, classes=CLASSES, patch=2, attention=(1, 2)),
     "DiT": transformer,
 }
-BUDGET = 7.2e12  # multiply-adds of a training: 40,000 images of the U-Net, forward and backward
+BUDGET = 5.4e12  # multiply-adds of a training: 30,000 images of the U-Net, forward and backward
 
 
 def race(net: str, seed: int) -> Row:
@@ -118,7 +118,7 @@ PATCHES = Sweep(
         {"pred": pred, "patch": p, "seconds": s}
         for pred, s, sides in pick(
             smoke=(("flow", 1, (14, 7, 4, 2)),),
-            laptop=(("flow", 30, (14, 7, 4, 2)), ("flow", 90, (14, 7, 4, 2)), ("x0", 90, (14, 7))),
+            laptop=(("flow", 20, (14, 7, 4, 2)), ("flow", 60, (14, 7, 4, 2)), ("x0", 60, (14, 7))),
         )
         for p in sides
     ],
@@ -177,7 +177,7 @@ TELLING: dict[str, Make] = {
 
 def modulation(told: str, seed: int) -> Row:
     """The transformer, told of noise level and class in one of the ways of TELLING, trained for equal steps."""
-    return trained(TELLING[told], pick(smoke=5, laptop=500), seed)
+    return trained(TELLING[told], pick(smoke=5, laptop=400), seed)
 
 
 MODULATION = Sweep(
