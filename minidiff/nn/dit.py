@@ -252,8 +252,11 @@ class DiT(nn.Module):
         return self.tell(ell[:, :, 0].flatten()).unflatten(0, (batch, -1))
 
     def tell(self, ell: Tensor) -> Tensor:
-        """Levels (n,) as vectors (n, D). Of what lies beyond FURTHEST a training sees next to nothing, and every sampler
-        begins there: a network told ell = 10 for the first time answered with pictures 15 times too bright."""
+        """Levels (n,) as vectors (n, D), those beyond FURTHEST as FURTHEST.
+
+        A training sees next to nothing of them, and every sampler begins there: told ell = 10 for the first time, a
+        network answered with pictures 15 times too bright.
+        """
         return self.level(ell if self.published else ell.clamp(-FURTHEST, FURTHEST))
 
     def words(self, told: Condition, batch: int) -> tuple[Tensor | None, Tensor | None]:
