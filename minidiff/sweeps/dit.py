@@ -131,7 +131,7 @@ PATCHES = Sweep(
 
 def gates_open() -> DiT:
     """Modulated as ever, but every gate starts at 1: no block begins as the identity."""
-    net = transformer()
+    net = transformer(7)
     for block in net.layers():
         bias: Tensor = block.modulate.bias
         bias.data.view(6, -1)[[2, 5]] = 1
@@ -140,7 +140,7 @@ def gates_open() -> DiT:
 
 def told_the_class() -> DiT:
     """Modulated by the class alone: whatever the noise level, it hears the same."""
-    net = transformer()
+    net = transformer(7)
 
     def silent(module: nn.Module, inputs: tuple, out: Tensor) -> Tensor:
         return torch.zeros_like(out)
@@ -154,7 +154,7 @@ def unmodulated(at_the_door: bool) -> DiT:
 
     The layers that would have made the six numbers are still there, and hear zeros.
     """
-    net = transformer()
+    net = transformer(7)
 
     def enter(block: nn.Module, inputs: tuple) -> tuple:
         x, context, *rest = inputs
@@ -171,7 +171,7 @@ def unmodulated(at_the_door: bool) -> DiT:
 
 
 TELLING: dict[str, Make] = {
-    "adaLN-Zero": transformer,
+    "adaLN-Zero": partial(transformer, 7),
     "adaLN, gates open": gates_open,
     "added to the tokens": partial(unmodulated, True),
     "only the class": told_the_class,
@@ -180,8 +180,8 @@ TELLING: dict[str, Make] = {
 
 
 def modulation(told: str, seed: int) -> Row:
-    """The transformer, told of noise level and class in one of the ways of TELLING, trained for equal steps."""
-    return trained(TELLING[told], pick(smoke=5, laptop=400), seed)
+    """The transformer on 7x7 patches, told of noise level and class in one of the ways of TELLING, equal steps."""
+    return trained(TELLING[told], pick(smoke=5, laptop=1000), seed)
 
 
 MODULATION = Sweep(
