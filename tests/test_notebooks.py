@@ -20,6 +20,9 @@ from minidiff.course.exercises import all_exercises
 from minidiff.data.toy import FiniteSet, two_peaks
 from minidiff.files import root
 from minidiff.measure import frechet as frechet_module
+from minidiff.nn import attention
+from minidiff.nn.attention import Attention
+from minidiff.nn.dit import Block, patchify
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import ResBlock, UNet
 from minidiff.nn.vae import VAE, vae_loss
@@ -206,6 +209,35 @@ def from_latents(space: dict) -> bool:
     return close(space["draw"](denoise, vae, labels, 4, 0), latent.pictures(denoise, 3, 4, labels=labels))
 
 
+def looking(space: dict) -> bool:
+    """Chapter 12's layer against the package's, and its weights; with a link cut as with a mask."""
+    layer, x = stirred(Attention(32, 2)), torch.randn(3, 5, 32)
+    cut = torch.rand(3, 2, 5, 5) > 0.8
+    cut[..., 0] = False
+    (y, weight), (y2, _) = space["look"](layer, x), space["look"](layer, x, cut)
+    return close(y, layer(x)) and close(weight, layer.weights(x)) and close(y2, layer(x, mask=~cut))
+
+
+def turning(space: dict) -> bool:
+    """Chapter 12's turned pairs against the package's."""
+    x, angle = torch.randn(2, 7, 16), torch.randn(7, 8)
+    return close(space["turn"](x, angle), attention.turn(x, torch.polar(torch.ones_like(angle), angle)))
+
+
+def cutting(space: dict) -> bool:
+    """Chapter 13's patches against the package's, and back."""
+    x = torch.randn(2, 3, 8, 20)
+    tokens = space["cut"](x, 4)
+    return torch.equal(tokens, patchify(x[:, :, None], (1, 4, 4))[:, 0]) and torch.equal(space["glue"](tokens, 4, 2), x)
+
+
+def six_knobs(space: dict) -> bool:
+    """Chapter 13's block against the package's."""
+    block, x, told = stirred(Block(32, 2, "full")), torch.randn(3, 5, 32), torch.randn(3, 32)
+    ours = space["block_by_hand"](block, x, told)
+    return bool(torch.allclose(ours, block(x[:, None], told[:, None], None)[:, 0], atol=1e-4))
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -222,6 +254,10 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "07_guidance predict.guide": guided_by,
     "10_autoencoders nn.vae.vae_loss": vae_bill,
     "11_latent-diffusion recipes.latent.pictures": from_latents,
+    "12_attention nn.attention.Attention": looking,
+    "12_attention nn.attention.turn": turning,
+    "13_dit nn.dit.patchify": cutting,
+    "13_dit nn.dit.Block": six_knobs,
 }
 
 
@@ -293,6 +329,14 @@ def test_the_comparison_would_see_a_mistake():
     assert not vae_bill(changed(path, index, "/ x[0].numel()", "/ m[0].numel()"))
     path, index = built_cells()["11_latent-diffusion recipes.latent.pictures"]
     assert not from_latents(changed(path, index, "cond=labels", "cond=None"))
+    path, index = built_cells()["12_attention nn.attention.Attention"]
+    assert not looking(changed(path, index, "attend(q, k, v, cut)", "attend(k, q, v, cut)"))
+    path, index = built_cells()["12_attention nn.attention.turn"]
+    assert not turning(changed(path, index, "a * angle.sin() + b", "a * angle.sin() - b"))
+    path, index = built_cells()["13_dit nn.dit.patchify"]
+    assert not cutting(changed(path, index, "x.permute(0, 2, 4, 3, 5, 1)", "x.permute(0, 2, 4, 5, 3, 1)"))
+    path, index = built_cells()["13_dit nn.dit.Block"]
+    assert not six_knobs(changed(path, index, "gate2 * block.mlp", "gate * block.mlp"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

@@ -12,9 +12,10 @@ import torch
 from torch import Generator
 
 from minidiff import Betas, ddim, exact_denoiser, last, load, prior, uniform_grid
-from minidiff.data import fashion
+from minidiff.data import fashion, stamps
 from minidiff.data.toy import FiniteSet, grid25, two_peaks
 from minidiff.files import root
+from minidiff.nn.attention import watched
 from minidiff.schedule import add_noise
 
 SOURCES = sorted((root() / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
@@ -156,3 +157,46 @@ def test_the_fog_is_the_exact_mean_and_the_sneaker_a_sandal():
     assert rms.mean() < 0.2 and (fog - formula.roll(1, 0)).square().mean().sqrt() > 0.6
     guess = torch.zeros(10).index_add(0, kinds, weights[6])  # the sneaker
     assert guess.argmax() == fashion.NAMES.index("sandal") and guess[fashion.NAMES.index("sneaker")] < 0.1
+
+
+@pytest.fixture(scope="module")
+def attention() -> dict:
+    """The readers of chapter 12, not trained, and its way to train them."""
+    space: dict = {}
+    for cell in jupytext.read(next(p for p in SOURCES if p.stem == "12_attention")).cells:
+        wanted = ("from contextlib", "class Neighbours", "def tokens", "def solved")
+        if cell.cell_type == "code" and any(word in cell.source for word in wanted):
+            exec(cell.source.split("\nsheets")[0], space)
+    return space
+
+
+def test_two_convolutions_reach_two_tiles_and_attention_all(attention):
+    """By automatic differentiation: which tiles the answer of the tile in row 3, column 4 depends on."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 64, 108, requires_grad=True)
+    reach = {}
+    for name, mixers, width in (
+        ("convolution", [attention["Neighbours"](40, 40, 3, padding=1) for _ in range(2)], 40),
+        ("attention", [attention["Attention"](48, 4) for _ in range(2)], 48),
+    ):
+        net = attention["Reader"](mixers, width)
+        (slope,) = torch.autograd.grad(net(x)[0, 3 * 8 + 4].sum(), x)
+        reach[name] = slope.abs().sum(2).view(8, 8) > 0
+    inside = torch.zeros(8, 8).bool()
+    inside[1:6, 2:7] = True  # 25 tiles, 24 of which may hold a twin
+    assert torch.equal(reach["convolution"], inside) and reach["attention"].all()
+
+
+def test_attention_learns_the_colouring_book_at_every_distance(attention):
+    """In half of the chapter's steps; and with all links to the twin cut, only a guess is left."""
+    torch.manual_seed(1)
+    net = attention["Reader"]([attention["Attention"](48, 4) for _ in range(2)], 48)
+    attention["trained"](net, 125, seed=3)
+    book = stamps.pages(600, Generator().manual_seed(4))
+    far = torch.maximum((book.asks // 8 - book.twin // 8).abs(), (book.asks % 8 - book.twin % 8).abs()) > 2
+    sheets, every = attention["tokens"](book.images), torch.arange(600)
+    assert attention["solved"](net(sheets), book)[far].mean() > 0.9
+    cut = torch.zeros(600, 64, 64).bool()
+    cut[every, book.asks, book.twin] = True
+    with watched(net, cut):
+        assert abs(float(attention["solved"](net(sheets), book).mean()) - 1 / 6) < 0.12

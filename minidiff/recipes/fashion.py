@@ -1,8 +1,9 @@
-"""Models of Fashion-MNIST: the classifier in whose features the course measures, and the U-Net that draws.
+"""Models of Fashion-MNIST: the classifier in whose features the course measures, and two networks that draw.
 
 Every number about generated images stands beside what real images get.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from minidiff.measure.frechet import frechet, report
 from minidiff.measure.neighbours import precision_recall
 from minidiff.measure.proportion import share
 from minidiff.nn.classifier import Classifier
+from minidiff.nn.dit import PRESETS, DiT
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import copying, fifths, generate, labels_of
@@ -127,6 +129,38 @@ def unet(at: str) -> nn.Module:
     return UNet(1, base, mults, blocks=1, classes=len(fashion.NAMES), patch=2)
 
 
+def dit(at: str) -> nn.Module:
+    """The network of `fashion-dit` at a scale: 4x4 pixels a token, 49 tokens."""
+    width, depth, heads = (32, 2, 2) if at == "smoke" else PRESETS["laptop"]
+    return DiT(1, width, depth, heads, patch=4, classes=len(fashion.NAMES))
+
+
+UNET = Recipe(
+    name="fashion-unet",
+    about="draws clothes from noise: one of ten kinds, or whatever comes (label 10)",
+    net=unet,
+    model=lambda net: Denoiser(net, Linear(), "flow", sd=fashion.SD),
+    batches=lambda size, seed: shuffled(fashion.load("train"), size, seed),
+    loss=partial(denoising_loss, drop=0.1, levels=logit_normal),
+    measure=image_metrics,
+    draw=draw,
+    steps=(10, 32_000, 40_000),
+    batch=(32, 32, 256),
+    metric="Frechet distance over that of noise 0.05",
+    target=1.0,
+    better="lower",
+    n=2_000,
+    budget=4_000_000,
+    ema=0.9995,
+    decay_from=0.4,
+)
+DIT = replace(
+    UNET,
+    name="fashion-dit",
+    about="draws clothes from noise with a transformer: the row of fashion-unet, another network",
+    net=dit,
+    budget=4_000_000,
+)
 ROWS = (
     Recipe(
         name="fashion-classifier",
@@ -148,23 +182,6 @@ ROWS = (
         decay_from=0.1,
         ema=0.998,
     ),
-    Recipe(
-        name="fashion-unet",
-        about="draws clothes from noise: one of ten kinds, or whatever comes (label 10)",
-        net=unet,
-        model=lambda net: Denoiser(net, Linear(), "flow", sd=fashion.SD),
-        batches=lambda size, seed: shuffled(fashion.load("train"), size, seed),
-        loss=partial(denoising_loss, drop=0.1, levels=logit_normal),
-        measure=image_metrics,
-        draw=draw,
-        steps=(10, 32_000, 40_000),
-        batch=(32, 32, 256),
-        metric="Frechet distance over that of noise 0.05",
-        target=1.0,
-        better="lower",
-        n=2_000,
-        budget=4_000_000,
-        ema=0.9995,
-        decay_from=0.4,
-    ),
+    UNET,
+    DIT,
 )

@@ -25,6 +25,8 @@ CHAPTERS = (
     "guidance",
     "autoencoders",
     "latent_diffusion",
+    "attention",
+    "dit",
 )
 
 
