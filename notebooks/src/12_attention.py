@@ -88,9 +88,7 @@ show(
 #
 # Let us build it from nothing. A patch is a **token**: a list of numbers. It has a question, its **query**, here a list of only two numbers, so that it can be drawn as an arrow. Each token, itself included, holds up a **key**. How well do a key and the query fit? Multiply number by number and add up. The product is large where both point the same way, 0 where they are at right angles, negative where they disagree.
 #
-# The **softmax** turns fits into shares: `exp` of each, divided by their sum. All positive, together 1. And with these shares one averages what the tokens have to say, their **values**. That is all of it:
-#
-# $$\text{softmax}\!\left(\frac{Q K^\top}{\sqrt d}\right) V$$
+# The **softmax** turns fits into shares: `exp` of each, divided by their sum. All positive, together 1. And with these shares one averages what the tokens have to say, their **values**. That is all of it, and its short form is the best-known line of the field: **softmax(Q Kᵀ / √d) V**.
 
 
 # %% tags=["core"]

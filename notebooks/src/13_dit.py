@@ -371,7 +371,7 @@ ends = [row["frechet"] for row in curve[budgets[-1]]]
 reveal("dit.patch", names[ends.index(min(ends))], f"Distance {min(ends):.1f}, the next {sorted(ends)[1]:.1f}.")
 
 # %% [markdown]
-# Two things pull. A fine patch thinks more about each picture and sees far fewer pictures in its seconds; a coarse one the reverse. With the seconds the best size moves towards fine patches: the papers, which train for weeks, take 2×2.
+# Two things pull. A fine patch thinks more about each picture and sees far fewer pictures in its seconds; a coarse one the reverse. From 20 seconds to 60 the best size stayed where it was; the papers, which train for weeks, take 2×2.
 #
 # And at 14×14 it is not the size that fails but the question. Asked for `flow` the network cannot pass 196 numbers of noise through 128; asked for `x0` it need not, and the same four tokens draw as well as any here. At 7×7, where 49 numbers fit, the question makes no difference to speak of. That is the way to large patches, and to transformers on plain pixels (Li & He, below); our video models will go it.
 #
@@ -564,7 +564,7 @@ show(
 say(f"Before the first block the middle token tells the garment in {kind[0]:.0%} of pictures, after block {kind.index(max(kind))} in {max(kind):.0%}; in the untrained network {max(control):.0%} at best. The same map shown *all* pixels: {everything:.0%}; a guess: 10%. (R²: 1 is all of it, 0 no better than the mean.)")  # fmt: skip
 
 # %% [markdown]
-# A token never stops being its place: its own pixels can be read from it to the end, as they must be, for the last layer has to paint them. And it comes to know what the whole thing is, which 16 pixels cannot tell. So it is neither an eye nor a part, but a place on a grid that gathers what it needs. (That something *can* be read does not say that it is used. For that, chapter 12 had a knife.)
+# A token never stops being its place: its own pixels can be read from it to the end, as they must be, for the last layer has to paint them. And after one block it tells what the whole garment is, which looks like a discovery. The control takes it away: in a network that was never trained the same token tells as much. A linear map needs no more than that something of every patch arrives, and attention sees to that with any weights. So this probe shows nothing that was *learned*, and without its control we would have printed it as a finding. What remains is plain: a token is a place on a grid into which everything flows. Nothing here makes it an eye. (And what *can* be read need not be used; for that, chapter 12 had a knife.)
 #
 # ## Exercises
 #
