@@ -159,7 +159,6 @@ DIT = replace(
     name="fashion-dit",
     about="draws clothes from noise with a transformer: the row of fashion-unet, another network",
     net=dit,
-    budget=4_000_000,
 )
 ROWS = (
     Recipe(

@@ -12,12 +12,11 @@ from minidiff.nn.dit import PRESETS, DiT
 from minidiff.nn.unet import UNet
 from minidiff.predict import Denoiser
 from minidiff.recipes.draw import generate
-from minidiff.recipes.run import settle
 from minidiff.scale import pick
 from minidiff.schedule import Linear
 from minidiff.sweeps.images import held_out_loss
 from minidiff.sweeps.row import Row, Sweep, pack
-from minidiff.sweeps.unet import CLASSES, judged, steps_in
+from minidiff.sweeps.unet import CLASSES, SHAPE, judged, seeded, steps_in
 from minidiff.train import flops
 from minidiff.train.batches import shuffled
 from minidiff.train.fit import Loss, denoising_loss, fit, held_below, logit_normal
@@ -29,15 +28,6 @@ Make = Callable[[], nn.Module]
 def transformer(patch: int = 4) -> DiT:
     """The network of `fashion-dit` with another patch. Example: `transformer(7)`."""
     return DiT(1, *PRESETS["laptop"], patch=patch, classes=CLASSES)
-
-
-def seeded(make: Make, seed: int) -> nn.Module:
-    """A network whose weights start from a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = make()
-    settle(net, "cpu")
-    return net
 
 
 def asked(net: nn.Module, pred: str) -> tuple[Denoiser, Loss]:
@@ -80,8 +70,8 @@ def trained(make: Make, steps: int, seed: int, pred: str = "flow") -> Row:
 # --- race: equal operations -------------------------------------------------------------------------------------------
 
 RIVALS: dict[str, Make] = {
-    "U-Net": partial(UNet, 1, 32, (1, 2, 3), blocks=1, classes=CLASSES, patch=2),
-    "U-Net with attention": partial(UNet, 1, 32, (1, 2, 3), blocks=1, classes=CLASSES, patch=2, attention=(1, 2)),
+    "U-Net": partial(UNet, 1, classes=CLASSES, **SHAPE),
+    "U-Net with attention": partial(UNet, 1, classes=CLASSES, attention=(1, 2), **SHAPE),
     "DiT": transformer,
 }
 BUDGET = 5.4e12  # multiply-adds of a training: 30,000 images of the U-Net, forward and backward

@@ -15,11 +15,10 @@ from minidiff.predict import Denoiser
 from minidiff.recipes.emoji import RUNGS, held_out, loaded, psnr, round_trip
 from minidiff.recipes.latent import latents, pictures, quality
 from minidiff.recipes.run import seconds as seconds_of_run
-from minidiff.recipes.run import settle
 from minidiff.scale import pick, scale
 from minidiff.schedule import Linear
 from minidiff.sweeps.row import Row, Sweep, pack
-from minidiff.sweeps.unet import at_moment, steps_in
+from minidiff.sweeps.unet import at_moment, seeded, steps_in
 from minidiff.train.batches import shuffled
 from minidiff.train.fit import denoising_loss, fit, logit_normal
 
@@ -111,12 +110,8 @@ def space(space: str, seconds: int) -> Row:
     loss = partial(denoising_loss, drop=0.1, levels=logit_normal)
 
     def fresh() -> Denoiser:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            net = UNet(
-                vae.latent, pick(smoke=8, laptop=64), (1, 2), blocks=1, classes=4, patch=2 if vae.down == 2 else 1
-            )
-        settle(net, "cpu")
+        base, patch = pick(smoke=8, laptop=64), 2 if vae.down == 2 else 1
+        net = seeded(partial(UNet, vae.latent, base, (1, 2), blocks=1, classes=4, patch=patch))
         return Denoiser(net, Linear(), "flow", autoencoder=Widened(vae, factor))
 
     pace = fit(fresh(), data, 10**6, loss=loss, every=5, progress=False)

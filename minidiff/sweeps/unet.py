@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,15 +26,21 @@ from minidiff.train.ema import EMA
 from minidiff.train.fit import State, denoising_loss, fit, logit_normal, uniform
 
 CLASSES = len(fashion.NAMES)
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def seeded(make: Callable[[], Net], seed: int = 0) -> Net:
+    """A network whose weights start from a seed, settled on the CPU. Example: `seeded(lambda: UNet(1), 3)`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = make()
+    settle(net, "cpu")
+    return net
 
 
 def fresh_unet(seed: int = 0, **shape: Any) -> UNet:
     """A seeded U-Net for clothes with labels. Example: `fresh_unet(base=16, mults=(1, 2, 4), blocks=1)`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = UNet(1, classes=CLASSES, **shape)
-    settle(net, "cpu")
-    return net
+    return seeded(partial(UNet, 1, classes=CLASSES, **shape), seed)
 
 
 def clothes(net: nn.Module) -> Denoiser:
