@@ -404,6 +404,8 @@ def test_it_refuses_and_names_the_value(case):
 
 
 def test_it_refuses_what_it_was_not_built_for():
+    with pytest.raises(ValueError, match="over='fulll'"):
+        Block(32, 2, "fulll")
     x, level = clip(), torch.zeros(5)
     for cond, word in (
         (Condition(context=torch.zeros(5, 2, 7)), "context=0"),
@@ -492,6 +494,23 @@ def test_published_network_equals_diffusers_on_the_same_weights(peer):
         assert float(sharp[0].abs().max()) < 1e-12  # timestep 0, whose waves are 0 and 1; the others' are float32
         peer.float()
     torch.testing.assert_close(sincos(4, 4, 48)[None], peer.pos_embed.pos_embed)
+
+
+def test_guidance_of_the_published_network_acts_on_all_channels():
+    """eps is guided in every channel, not in the first three of four (found in the official code)."""
+    net = DiT(4, 48, 2, 3, patch=2, classes=7, published=True).eval().requires_grad_(False)
+    for p in net.parameters():
+        p += 0.1 * torch.randn_like(p)
+    denoise, x, t, label = (
+        Denoiser(net, Betas(), "eps"),
+        torch.randn(2, 4, 8, 8),
+        torch.tensor(0.5),
+        torch.tensor([1, 5]),
+    )
+    told, free = denoise(x, t, label), denoise(x, t, torch.full((2,), 7))
+    guided = guide(denoise, 3.0)(x, t, label)
+    torch.testing.assert_close(guided, free + 3 * (told - free))
+    assert ((guided - told).abs().amax((0, 2, 3)) > 1e-4).all()
 
 
 def test_the_adapter_finds_every_timestep():

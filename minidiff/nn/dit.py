@@ -80,6 +80,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, over: str, cross: bool = False, norm: bool = True):
         super().__init__()
+        if over not in ("full", "frame", "time"):
+            raise ValueError(f"over={over!r}: expected full, frame or time")
         self.over = over
         self.attention = Attention(width, heads, norm)
         self.cross = Attention(width, heads, norm) if cross else None

@@ -78,7 +78,7 @@ other = float((drawn[0] - drawn[1].roll(1, 0)).square().mean((1, 2, 3)).sqrt().m
 reveal("dit.which", "the lower one", f"From the same noise the two draw pictures {own:.2f} apart (root mean square over pixels); two pictures of different kinds are {other:.2f} apart.")  # fmt: skip
 
 # %% [markdown]
-# Two machines that have nothing in common, asked the same question: `E[x0 | x_t]`. Both approximate one function, so the same noise leads them to similar clothes.
+# Two machines that have little in common, asked the same question: `E[x0 | x_t]`. Both approximate one function, so the same noise leads them to similar clothes.
 #
 # The U-Net was made for pictures: neighbours first, then a coarser look, then back. The transformer knows two things about pictures: which pixels share a patch, and where each patch sits. Relatives of it drive most large image and video models whose design is published. It is called **DiT**, the *diffusion transformer*; and from here on it is ours.
 #
