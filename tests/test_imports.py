@@ -20,7 +20,7 @@ MAY = {  # what a part of the package may import, besides itself
     "schedule": "",
     "predict": "schedule",
     "sample": "schedule predict",
-    "measure": MATHS,
+    "measure": f"{MATHS} data",
     "train": f"{MATHS} files scale nn",
     "recipes": f"{MATHS} files scale threads nn data measure train",
     "sweeps": f"{MATHS} files scale nn data measure train recipes",

@@ -1,0 +1,300 @@
+"""From a clip to objects, and from objects to tracks. Nothing here is learned, and nothing here is ever a loss.
+
+Everything that is no object is grey, so the part of a pixel that is not grey, its chroma, is `cover` times the chroma
+of the object's colour: its direction says which colour, its length how much of the pixel. Connected pixels of one
+colour are an object (scikit-image labels and measures them); its covered area gives the size, the mean place of the
+cover the centre, and the drawn shape that lies closest to the cover the shape. Objects of one frame are joined to
+those of the next where the last two say they should be (scipy's assignment): by place only, never by looks, so that an
+object that changes its colour is one track with two colours and not two tracks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.ndimage import uniform_filter
+from scipy.optimize import linear_sum_assignment
+from skimage.measure import label, regionprops_table
+from skimage.segmentation import expand_labels
+from torch import Tensor
+
+from minidiff.data.toybox.render import WALL, coverage, outline
+from minidiff.data.toybox.spec import COLOURS, FLOOR, SHAPES, SIZES
+
+COVER = 0.35  # of a pixel, to count as part of an object
+LEAST = 0.3  # of the area of a small object: what is less is no object
+GATE = 0.2  # heights that an object may be from where it is expected, or from where it was
+SOFT = (1.0, 2.0, 3.0)  # widths of a shape's edge, in pixels: drawn, blurred, more blurred
+PAD = 4  # empty rows between the frames of one tall image
+_PALETTE = np.array(list(COLOURS.values())) - np.mean(list(COLOURS.values()), axis=1, keepdims=True)  # (8, 3), chroma
+_LENGTH = np.linalg.norm(_PALETTE, axis=1)
+
+
+@dataclass
+class Track:
+    """One object through a clip: K sightings, in order. Places are x and y in the picture, in heights."""
+
+    frames: np.ndarray  # (K,) int
+    places: np.ndarray  # (K, 2)
+    radii: np.ndarray  # (K,), of the disc of the same area
+    colours: np.ndarray  # (K,) int, places in COLOURS
+    misfits: np.ndarray  # (K, 5), squared distance to each of SHAPES, over the area
+    clear: np.ndarray  # (K,) bool: not at a wall
+    whole: np.ndarray  # (K,) bool: nor at the edge of the picture
+
+    @property
+    def good(self) -> np.ndarray:
+        """Which sightings to trust, (K,): the whole ones; where none is, the clear ones; else all."""
+        best = self.whole if self.whole.any() else self.clear
+        return best if best.any() else np.ones_like(best)
+
+    @property
+    def colour(self) -> str:
+        """The most frequent colour."""
+        return tuple(COLOURS)[int(np.bincount(self.colours[self.good]).argmax())]
+
+    @property
+    def shape(self) -> str:
+        """The shape that lies closest, over all sightings."""
+        return tuple(SHAPES)[int(self.misfits[self.good].mean(0).argmin())]
+
+    @property
+    def radius(self) -> float:
+        """The median radius, in heights."""
+        return float(np.median(self.radii[self.good]))
+
+    @property
+    def size(self) -> str:
+        """The size that is nearest."""
+        return min(SIZES, key=lambda name: abs(SIZES[name] - self.radius))
+
+    @property
+    def switches(self) -> int:
+        """How often the colour changes from one whole sighting to the next."""
+        return int((np.diff(self.colours[self.good]) != 0).sum())
+
+
+@dataclass
+class View:
+    """What is seen in one clip: tracks, and what is grey."""
+
+    tracks: list[Track]
+    counts: np.ndarray  # (F,) objects in each frame
+    size: tuple[int, int, int]  # F, H, W
+    wall: tuple[float, float] | None = None  # its left and right edge, heights
+    cut: int = 0  # first frame of the second shot, 0 = none
+    camera: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (F,) x of the picture in the world, heights
+    floor: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (F, W) share of its brightness that is lost
+
+
+def pixels(clips: Tensor) -> np.ndarray:
+    """Clips (B,3,F,H,W) in [-1,1] as (B,F,H,W,3) in [0,1]. ValueError for another shape, or for what is no number."""
+    if clips.ndim != 5 or clips.shape[1] != 3 or 0 in clips.shape or min(clips.shape[-2:]) < 16:
+        raise ValueError(f"clips have shape {tuple(clips.shape)}: expected (B, 3, F, H, W) with H and W of 16 or more")
+    if not clips.isfinite().all():
+        wrong = int((~clips.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise ValueError(f"clip {wrong} has values that are not finite: nothing to measure")
+    return ((clips.detach().float().cpu() + 1) / 2).permute(0, 2, 3, 4, 1).numpy()
+
+
+def objects(frames: np.ndarray) -> dict[str, np.ndarray]:
+    """All objects in frames (F,H,W,3): a table with one row for each, sorted by frame.
+
+    Columns: frame, colour, x and y and radius in heights, cover of the own pixels, misfits (K,5), box (K,4) in pixels.
+    """
+    f, h, w, _ = frames.shape
+    chroma = frames - frames.mean(-1, keepdims=True)
+    near = uniform_filter(chroma, (0, 3, 3, 0))  # pyright: ignore  # a colour is decided by nine pixels, a cover by one
+    colour = (near @ (_PALETTE / _LENGTH[:, None]).T).argmax(-1)  # (F, H, W)
+    cover = (chroma * (_PALETTE / _LENGTH[:, None] ** 2)[colour]).sum(-1)
+    classes = np.where(cover > COVER, colour + 1, 0)
+    tall = np.pad(classes, ((0, 0), (PAD, 0), (0, 0))).reshape(f * (h + PAD), w)
+    core = label(tall, connectivity=2)
+    grown = expand_labels(core, 1.5)  # pyright: ignore  # their soft edges too
+    chroma = np.pad(chroma, ((0, 0), (PAD, 0), (0, 0), (0, 0))).reshape(f * (h + PAD), w, 3)
+    first = np.zeros(grown.max() + 1, int)
+    first[grown[tall > 0]] = tall[tall > 0] - 1
+    cover = ((chroma * (_PALETTE / _LENGTH[:, None] ** 2)[first[grown]]).sum(-1) * (grown > 0)).clip(0, 1)
+    with np.errstate(invalid="ignore"):  # a region without cover has no centre, and is dropped below
+        table = regionprops_table(grown, cover, properties=("label", "area", "intensity_mean", "centroid_weighted"))
+    table |= regionprops_table(core, properties=("bbox",))
+    area = table["area"] * table["intensity_mean"]
+    keep = area > LEAST * np.pi * SIZES["small"] ** 2 * h * h
+    table, area = {name: value[keep] for name, value in table.items()}, area[keep]
+    row, x = table["centroid_weighted-0"], table["centroid_weighted-1"]
+    frame = (row // (h + PAD)).astype(int)
+    top = frame * (h + PAD) + PAD
+    radius = np.sqrt(area / np.pi) / h
+    box = np.stack([table["bbox-0"] - top, table["bbox-1"], table["bbox-2"] - top, table["bbox-3"]], 1)
+    return {
+        "frame": frame,
+        "colour": first[table["label"]],
+        "x": (x + 0.5) / h,
+        "y": (row - top + 0.5) / h,
+        "radius": radius,
+        "misfits": misfits(grown, cover, table, radius, h),
+        "box": box,
+    }
+
+
+def misfits(grown: np.ndarray, cover: np.ndarray, table: dict, radius: np.ndarray, height: int) -> np.ndarray:
+    """How far each object's cover lies from each shape drawn in its place with its area: (K, 5), best of SOFT edges."""
+    labels, row, x = (table[name] for name in ("label", "centroid_weighted-0", "centroid_weighted-1"))
+    out = np.zeros((len(labels), len(SHAPES)))
+    if not len(labels):
+        return out
+    half = int(np.ceil(1.5 * radius.max() * height)) + 2
+    grown, cover = (np.pad(image, half) for image in (grown, cover))
+    steps = np.arange(-half, half + 1)
+    for part in np.array_split(np.arange(len(labels)), -(-len(labels) // 512)):
+        r, c = np.rint(row[part]).astype(int) + half, np.rint(x[part]).astype(int) + half
+        window = (r[:, None, None] + steps[:, None], c[:, None, None] + steps)  # (K, P, P)
+        own = torch.from_numpy(np.where(grown[window] == labels[part, None, None], cover[window], 0)).float()
+        dy = torch.from_numpy(window[0] - half - row[part, None, None]).float() / height
+        dx = torch.from_numpy(window[1] - half - x[part, None, None]).float() / height
+        size = torch.from_numpy(radius[part]).float()[:, None, None]
+        for shape in range(len(SHAPES)):
+            far = outline(dx, dy, shape, size)
+            drawn = torch.stack([coverage(far, 1 / height, soft) for soft in SOFT])  # (3, K, P, P)
+            out[part, shape] = ((drawn - own) ** 2).sum((-1, -2)).amin(0) / own.sum((-1, -2)).clamp(min=1e-6)
+    return out
+
+
+def follow(table: dict[str, np.ndarray], view: View) -> list[Track]:
+    """Objects joined to tracks: each goes where the last two sightings say, as far as GATE allows.
+
+    Over a gap (a wall) the place is extrapolated and the gate widens; over a cut what looks alike is joined.
+    """
+    f, h, w = view.size
+    box = table["box"]
+    inside = (box[:, 1] > 0) & (box[:, 3] < w) & (box[:, 0] > 0) & (box[:, 2] < h)
+    clear = np.ones_like(inside)  # not at a wall
+    if view.wall:
+        low, high = view.wall[0] * h - 0.5, view.wall[1] * h + 0.5
+        clear = (box[:, 3] < low) | (box[:, 1] > high)
+    tracks: list[list[int]] = []
+    place = np.stack([table["x"], table["y"]], 1)
+
+    def centre(track: list[int], i: int) -> np.ndarray:
+        """Where the centre of sighting i is if it is this track's object: of a part at a wall, from its outer edge."""
+        good = [k for k in track if clear[k]]
+        if clear[i] or not good or not view.wall:
+            return place[i]
+        edge = 1 if place[i, 0] < sum(view.wall) / 2 else 3  # the side that the wall does not hide
+        return np.array([place[good[-1], 0] + (box[i, edge] - box[good[-1], edge]) / h, place[i, 1]])
+
+    def far(track: list[int], i: int) -> float:
+        """How far sighting i is from where a track leads, or, if nearer, from where it was."""
+        last, frames, step = track[-1], table["frame"], np.zeros(2)
+        if len(track) > 1 and frames[last] - frames[track[-2]] <= 3:
+            step = (centre(track, last) - centre(track, track[-2])) / (frames[last] - frames[track[-2]])
+        here, there = centre(track, last), centre(track, i)
+        ahead = np.linalg.norm(here + step * (frames[i] - frames[last]) - there)
+        return float(min(ahead, np.linalg.norm(here - there) + 0.02))
+
+    for frame in range(f):
+        here = [int(i) for i in np.flatnonzero(table["frame"] == frame)]
+        new_shot = bool(frame) and frame == view.cut
+        if new_shot:
+            here = join(tracks, here, lambda t, i: unlike(table, t[-1], i), np.inf)
+        here = join([t for t in tracks if table["frame"][t[-1]] < frame and not new_shot], here, far, GATE)
+        lost = [
+            t for t in tracks if table["frame"][t[-1]] == frame - 1
+        ]  # a leap is still one object, if it looks the same
+        here = join(lost, here, lambda t, i: unlike(table, t[-1], i), 0.4)
+        tracks += [[i] for i in here]
+    colour, misfit, radius, whole = table["colour"], table["misfits"], table["radius"], clear & inside
+    return [
+        Track(table["frame"][t], place[t], radius[t], colour[t], misfit[t], clear[t], whole[t])
+        for t in tracks
+        if len(t) >= min(3, f)
+    ]
+
+
+def join(
+    tracks: list[list[int]], sightings: list[int], cost: Callable[[list[int], int], float], limit: float
+) -> list[int]:
+    """Each sighting appended to the track that the cheapest assignment gives it; the sightings that are left over."""
+    if not tracks or not sightings:
+        return sightings
+    table = np.array([[cost(t, i) for i in sightings] for t in tracks])
+    pairs = [(r, c) for r, c in zip(*linear_sum_assignment(table), strict=True) if table[r, c] <= limit]
+    for r, c in pairs:
+        tracks[r].append(sightings[c])
+    return [i for c, i in enumerate(sightings) if c not in {c for _, c in pairs}]
+
+
+def unlike(table: dict[str, np.ndarray], one: int, other: int) -> float:
+    """How little two sightings look alike: colour, then shape, then size."""
+    shape = table["misfits"][[one, other]].argmin(1)
+    size = abs(np.log(table["radius"][one] / table["radius"][other]))
+    return float(table["colour"][one] != table["colour"][other]) + 0.5 * float(shape[0] != shape[1]) + min(size, 0.4)
+
+
+def backdrop(frames: np.ndarray) -> View:
+    """What is grey in frames (F,H,W,3): wall, cut, camera, and the strip of floor with the shadows."""
+    f, h, w, _ = frames.shape
+    view = View([], np.zeros(f, int), (f, h, w), camera=np.zeros(f))
+    grey = frames.mean(-1)
+    chroma = np.abs(frames - grey[..., None]).max(-1)
+    free = uniform_filter((chroma > 0.03).astype(float), (0, 5, 5)) < 0.02  # pyright: ignore  # far from any object
+    sky = slice(0, int(FLOOR * h) - 1)
+    profile = np.median(grey[:, sky], axis=(0, 1))  # (W,)
+    light = float(np.median(grey[:, sky]))
+    dark = profile < (light + WALL) / 2 if light > WALL + 0.2 else np.zeros(w, bool)
+    if dark.any():
+        share = ((light - profile) / (light - WALL)).clip(0, 1)
+        first, last = np.flatnonzero(dark)[[0, -1]]
+        left = first + 1 - share[first] - (share[first - 1] if first else 0)
+        right = last + share[last] + (share[last + 1] if last + 1 < w else 0)
+        view.wall = (left / h, right / h)
+        free &= ~uniform_filter(dark.astype(float), 3).astype(bool)
+    smooth = uniform_filter(grey, (0, 3, 3))  # pyright: ignore
+    both = free[1:, sky] & free[:-1, sky]
+    change = np.abs(smooth[1:, sky] - smooth[:-1, sky])
+    steps = np.array([np.median(c[b]) if b.any() else 0.0 for c, b in zip(change, both, strict=True)])
+    if f > 2 and steps.max() > 3 * np.median(steps) + 0.012:
+        view.cut = int(steps.argmax()) + 1
+    moves = [0.0 if t + 1 == view.cut else shift(smooth[t, sky], smooth[t + 1, sky], both[t]) / h for t in range(f - 1)]
+    view.camera = np.concatenate([[0.0], np.cumsum(moves)])
+    y, clean = (np.arange(h) + 0.5) / h, np.ma.array(grey, mask=chroma > 0.1)
+    below = clean[:, y > 0.97].mean(1)  # floor without shadows: they lie between FLOOR and here
+    view.floor = (1 - clean[:, (y > 0.91) & (y < 0.97)].mean(1) / np.maximum(below, 1e-3)).filled(0)
+    return view
+
+
+def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
+    """By how many pixels the camera moved right between two grey pictures, from the places that are free.
+
+    Gauss-Newton on the squared difference (Lucas & Kanade 1981), along x only; 0 where nothing can be compared.
+    """
+    inner = free[:, 3:-3]
+    if inner.sum() < 20:
+        return 0.0
+    x, moved = np.arange(one.shape[1]), 0.0
+    for _ in range(6):
+        there = np.stack([np.interp(x - moved, x, row) for row in other])
+        slope = np.gradient(there, axis=1)[:, 3:-3][inner]
+        power = float((slope**2).sum())
+        if power < 1e-8:
+            return 0.0
+        moved = float(np.clip(moved - (slope * (one - there)[:, 3:-3][inner]).sum() / power, -3, 3))
+    return moved
+
+
+def look(clips: Tensor) -> Iterator[View]:
+    """What is seen in each of the clips (B,3,F,H,W), one after the other.
+
+    Example: `[track.colour for track in next(look(render(spec))).tracks]`.
+    """
+    for frames in pixels(clips):
+        view, table = backdrop(frames), objects(frames)
+        view.counts = np.bincount(table["frame"], minlength=len(frames))
+        view.tracks = follow(table, view)
+        yield view
+
+
+def count(view: View) -> int:
+    """How many objects a clip has: the number that at least a quarter of its frames show, or more."""
+    return int(np.sort(view.counts)[::-1][max(0, -(-len(view.counts) // 4) - 1)])
