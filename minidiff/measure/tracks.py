@@ -18,14 +18,16 @@ from scipy.optimize import linear_sum_assignment
 from skimage.measure import label, regionprops_table
 from skimage.segmentation import expand_labels
 from torch import Tensor
+from torch.nn.functional import conv2d
 
-from minidiff.data.toybox.render import WALL, coverage, outline
-from minidiff.data.toybox.spec import COLOURS, FLOOR, SHAPES, SIZES
+from minidiff.data.toybox.render import coverage, outline
+from minidiff.data.toybox.spec import COLOURS, SHAPES, SIZES
+from minidiff.measure.scenery import Scenery, scenery
 
 COVER = 0.35  # of a pixel, to count as part of an object
 LEAST = 0.3  # of the area of a small object: what is less is no object
 GATE = 0.2  # heights that an object may be from where it is expected, or from where it was
-SOFT = (1.0, 2.0, 3.0)  # widths of a shape's edge, in pixels: drawn, blurred, more blurred
+SOFT = (0.0, 0.6, 1.2)  # spreads, in pixels, of the blurs under which a shape is looked for
 PAD = 4  # empty rows between the frames of one tall image
 _PALETTE = np.array(list(COLOURS.values())) - np.mean(list(COLOURS.values()), axis=1, keepdims=True)  # (8, 3), chroma
 _LENGTH = np.linalg.norm(_PALETTE, axis=1)
@@ -76,16 +78,11 @@ class Track:
 
 
 @dataclass
-class View:
-    """What is seen in one clip: tracks, and what is grey."""
+class View(Scenery):
+    """What is seen in one clip: its scenery, tracks, and how many objects each of its F frames shows."""
 
-    tracks: list[Track]
-    counts: np.ndarray  # (F,) objects in each frame
-    size: tuple[int, int, int]  # F, H, W
-    wall: tuple[float, float] | None = None  # its left and right edge, heights
-    cut: int = 0  # first frame of the second shot, 0 = none
-    camera: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (F,) x of the picture in the world, heights
-    floor: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (F, W) share of its brightness that is lost
+    tracks: list[Track] = field(default_factory=list)
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
 
 
 def pixels(clips: Tensor) -> np.ndarray:
@@ -111,7 +108,7 @@ def objects(frames: np.ndarray) -> dict[str, np.ndarray]:
     classes = np.where(cover > COVER, colour + 1, 0)
     tall = np.pad(classes, ((0, 0), (PAD, 0), (0, 0))).reshape(f * (h + PAD), w)
     core = label(tall, connectivity=2)
-    grown = expand_labels(core, 1.5)  # pyright: ignore  # their soft edges too
+    grown = expand_labels(core, 2.5)  # pyright: ignore  # their soft edges too
     chroma = np.pad(chroma, ((0, 0), (PAD, 0), (0, 0), (0, 0))).reshape(f * (h + PAD), w, 3)
     first = np.zeros(grown.max() + 1, int)
     first[grown[tall > 0]] = tall[tall > 0] - 1
@@ -155,13 +152,22 @@ def misfits(grown: np.ndarray, cover: np.ndarray, table: dict, radius: np.ndarra
         dx = torch.from_numpy(window[1] - half - x[part, None, None]).float() / height
         size = torch.from_numpy(radius[part]).float()[:, None, None]
         for shape in range(len(SHAPES)):
-            far = outline(dx, dy, shape, size)
-            drawn = torch.stack([coverage(far, 1 / height, soft) for soft in SOFT])  # (3, K, P, P)
-            out[part, shape] = ((drawn - own) ** 2).sum((-1, -2)).amin(0) / own.sum((-1, -2)).clamp(min=1e-6)
+            drawn = coverage(outline(dx, dy, shape, size), 1 / height)
+            near = torch.stack([((blurred(drawn, soft) - own) ** 2).sum((-1, -2)) for soft in SOFT])  # (3, K)
+            out[part, shape] = near.amin(0) / own.sum((-1, -2)).clamp(min=1e-6)
     return out
 
 
-def follow(table: dict[str, np.ndarray], view: View) -> list[Track]:
+def blurred(images: Tensor, spread: float) -> Tensor:
+    """Images (K,P,P) under a Gaussian blur of this many pixels."""
+    if not spread:
+        return images
+    x = torch.exp(-(torch.arange(-3.0, 4.0) ** 2) / (2 * spread**2))
+    x = x / x.sum()
+    return conv2d(conv2d(images[:, None], x.view(1, 1, 1, 7), padding="same"), x.view(1, 1, 7, 1), padding="same")[:, 0]
+
+
+def follow(table: dict[str, np.ndarray], view: Scenery) -> list[Track]:
     """Objects joined to tracks: each goes where the last two sightings say, as far as GATE allows.
 
     Over a gap (a wall) the place is extrapolated and the gate widens; over a cut what looks alike is joined.
@@ -232,64 +238,13 @@ def unlike(table: dict[str, np.ndarray], one: int, other: int) -> float:
     return float(table["colour"][one] != table["colour"][other]) + 0.5 * float(shape[0] != shape[1]) + min(size, 0.4)
 
 
-def backdrop(frames: np.ndarray) -> View:
-    """What is grey in frames (F,H,W,3): wall, cut, camera, and the strip of floor with the shadows."""
-    f, h, w, _ = frames.shape
-    view = View([], np.zeros(f, int), (f, h, w), camera=np.zeros(f))
-    grey = frames.mean(-1)
-    chroma = np.abs(frames - grey[..., None]).max(-1)
-    free = uniform_filter((chroma > 0.03).astype(float), (0, 5, 5)) < 0.02  # pyright: ignore  # far from any object
-    sky = slice(0, int(FLOOR * h) - 1)
-    profile = np.median(grey[:, sky], axis=(0, 1))  # (W,)
-    light = float(np.median(grey[:, sky]))
-    dark = profile < (light + WALL) / 2 if light > WALL + 0.2 else np.zeros(w, bool)
-    if dark.any():
-        share = ((light - profile) / (light - WALL)).clip(0, 1)
-        first, last = np.flatnonzero(dark)[[0, -1]]
-        left = first + 1 - share[first] - (share[first - 1] if first else 0)
-        right = last + share[last] + (share[last + 1] if last + 1 < w else 0)
-        view.wall = (left / h, right / h)
-        free &= ~uniform_filter(dark.astype(float), 3).astype(bool)
-    smooth = uniform_filter(grey, (0, 3, 3))  # pyright: ignore
-    both = free[1:, sky] & free[:-1, sky]
-    change = np.abs(smooth[1:, sky] - smooth[:-1, sky])
-    steps = np.array([np.median(c[b]) if b.any() else 0.0 for c, b in zip(change, both, strict=True)])
-    if f > 2 and steps.max() > 3 * np.median(steps) + 0.012:
-        view.cut = int(steps.argmax()) + 1
-    moves = [0.0 if t + 1 == view.cut else shift(smooth[t, sky], smooth[t + 1, sky], both[t]) / h for t in range(f - 1)]
-    view.camera = np.concatenate([[0.0], np.cumsum(moves)])
-    y, clean = (np.arange(h) + 0.5) / h, np.ma.array(grey, mask=chroma > 0.1)
-    below = clean[:, y > 0.97].mean(1)  # floor without shadows: they lie between FLOOR and here
-    view.floor = (1 - clean[:, (y > 0.91) & (y < 0.97)].mean(1) / np.maximum(below, 1e-3)).filled(0)
-    return view
-
-
-def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
-    """By how many pixels the camera moved right between two grey pictures, from the places that are free.
-
-    Gauss-Newton on the squared difference (Lucas & Kanade 1981), along x only; 0 where nothing can be compared.
-    """
-    inner = free[:, 3:-3]
-    if inner.sum() < 20:
-        return 0.0
-    x, moved = np.arange(one.shape[1]), 0.0
-    for _ in range(6):
-        there = np.stack([np.interp(x - moved, x, row) for row in other])
-        slope = np.gradient(there, axis=1)[:, 3:-3][inner]
-        power = float((slope**2).sum())
-        if power < 1e-8:
-            return 0.0
-        moved = float(np.clip(moved - (slope * (one - there)[:, 3:-3][inner]).sum() / power, -3, 3))
-    return moved
-
-
 def look(clips: Tensor) -> Iterator[View]:
     """What is seen in each of the clips (B,3,F,H,W), one after the other.
 
     Example: `[track.colour for track in next(look(render(spec))).tracks]`.
     """
     for frames in pixels(clips):
-        view, table = backdrop(frames), objects(frames)
+        view, table = View(**vars(scenery(frames))), objects(frames)
         view.counts = np.bincount(table["frame"], minlength=len(frames))
         view.tracks = follow(table, view)
         yield view

@@ -40,9 +40,9 @@ def outline(dx: Tensor, dy: Tensor, shape: int, radius: Tensor) -> Tensor:
     return (out[0] * (r * angle.cos() - far) + out[1] * r * angle.sin()) / math.hypot(*out)
 
 
-def coverage(distance: Tensor, pixel: float, soft: float = 1.0) -> Tensor:
-    """How much of a pixel of this width lies inside, 0 to 1, from its centre's signed distance; `soft` blurs it."""
-    return (0.5 - distance / (pixel * soft)).clamp(0, 1)
+def coverage(distance: Tensor, pixel: float) -> Tensor:
+    """How much of a pixel of this width lies inside, 0 to 1, from its centre's signed distance."""
+    return (0.5 - distance / pixel).clamp(0, 1)
 
 
 def backdrop(spec: Spec, x: Tensor, y: Tensor, shot: Tensor) -> Tensor:

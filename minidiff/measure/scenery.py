@@ -1,0 +1,77 @@
+"""All that is grey in a clip: wall, cut, the way of the camera, and the strip of floor where the shadows lie."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from minidiff.data.toybox.render import WALL
+from minidiff.data.toybox.spec import FLOOR
+
+STILL = 0.05  # heights: a camera that never goes further stands still
+
+
+@dataclass
+class Scenery:
+    """What a clip shows besides its objects; lengths in heights."""
+
+    size: tuple[int, int, int]  # F, H, W
+    wall: tuple[float, float] | None = None  # its left and right edge
+    cut: int = 0  # first frame of the second shot, 0 = none
+    camera: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (F,) x of the picture in the world
+    floor: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))  # (F, W) share of its brightness that is lost
+
+
+def scenery(frames: np.ndarray) -> Scenery:
+    """What is grey in frames (F,H,W,3) with values in [0, 1]. Example: `scenery(frames).cut`."""
+    f, h, w, _ = frames.shape
+    seen = Scenery((f, h, w), camera=np.zeros(f))
+    grey = frames.mean(-1)
+    chroma = np.abs(frames - grey[..., None]).max(-1)
+    near = np.abs(uniform_filter(frames - grey[..., None], (0, 5, 5, 0))).max(-1) > 0.02  # pyright: ignore
+    free = uniform_filter(near.astype(float), (0, 3, 3)) < 0.01  # pyright: ignore  # far from any object
+    sky = slice(0, int(FLOOR * h) - 1)
+    profile = np.median(grey[:, sky], axis=(0, 1))  # (W,)
+    light = float(np.median(grey[:, sky]))
+    dark = profile < (light + WALL) / 2 if light > WALL + 0.2 else np.zeros(w, bool)
+    if dark.any():
+        share = ((light - profile) / (light - WALL)).clip(0, 1)
+        first, last = np.flatnonzero(dark)[[0, -1]]
+        left = first + 1 - share[first] - (share[first - 1] if first else 0)
+        right = last + share[last] + (share[last + 1] if last + 1 < w else 0)
+        seen.wall = (left / h, right / h)
+        free &= ~uniform_filter(dark.astype(float), 3).astype(bool)
+    smooth = uniform_filter(grey, (0, 7, 7))[:, sky]  # pyright: ignore
+    both = free[1:, sky] & free[:-1, sky]
+    change = np.abs(smooth[1:] - smooth[:-1])
+    steps = np.array([np.median(c[b]) if b.any() else 0.0 for c, b in zip(change, both, strict=True)])
+    if f > 2 and steps.max() > 2 * np.median(steps) + 0.012:
+        seen.cut = int(steps.argmax()) + 1
+    smooth = uniform_filter(grey, (0, 5, 5))[:, sky]  # pyright: ignore
+    moves = np.array([0.0 if t + 1 == seen.cut else shift(smooth[t], smooth[t + 1], both[t]) / h for t in range(f - 1)])
+    camera = np.concatenate([[0.0], np.cumsum(moves)])
+    if np.abs(camera).max() > STILL:
+        seen.camera = camera
+    y, clean = (np.arange(h) + 0.5) / h, np.ma.array(grey, mask=chroma > 0.1)
+    below = clean[:, y > 0.97].mean(1)  # floor without shadows: they lie between FLOOR and here
+    seen.floor = (1 - clean[:, (y > 0.91) & (y < 0.97)].mean(1) / np.maximum(below, 1e-3)).filled(0)
+    return seen
+
+
+def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
+    """By how many pixels the camera moved right between two grey pictures, from the places that are free.
+
+    Gauss-Newton on the squared difference (Lucas & Kanade 1981), along x only; 0 where nothing can be compared.
+    """
+    inner = free[:, 3:-3]
+    if inner.sum() < 20:
+        return 0.0
+    x, moved = np.arange(one.shape[1]), 0.0
+    for _ in range(6):
+        there = np.stack([np.interp(x - moved, x, row) for row in other])
+        slope = np.gradient(there, axis=1)[:, 3:-3][inner]
+        power = float((slope**2).sum())
+        if power < 1e-8:
+            return 0.0
+        moved = float(np.clip(moved - (slope * (one - there)[:, 3:-3][inner]).sum() / power, -3, 3))
+    return moved

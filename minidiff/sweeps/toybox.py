@@ -1,0 +1,100 @@
+"""What the verifier of the Toybox gets right on true clips: the floor under every figure of later chapters."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Generator, Tensor
+
+from minidiff.data.toybox import motion, sample
+from minidiff.data.toybox.plan import World
+from minidiff.data.toybox.render import render
+from minidiff.data.toybox.spec import SHAPES
+from minidiff.data.toybox.stage import describe
+from minidiff.measure.adherence import ATTRIBUTES, grade, mean, read
+from minidiff.measure.tracks import look
+from minidiff.scale import pick
+from minidiff.sweeps.row import Row, Sweep
+
+SPOILS = ("clean", "blur", "noise", "h264")
+RADII = (0.03, 0.04, 0.05, 0.06, 0.07, 0.095, 0.125)  # heights; the last three are the world's sizes
+
+
+def spoiled(clips: Tensor, how: str, generator: Generator) -> Tensor:
+    """Clips (B,3,F,H,W) as they come: blurred by a pixel, noisy by 0.05 of the range, through H.264 at crf 23."""
+    if how == "blur":
+        return torch.from_numpy(gaussian_filter(clips.numpy(), (0, 0, 0, 1, 1)))
+    if how == "noise":
+        return clips + 0.1 * torch.randn(clips.shape, generator=generator)
+    return torch.stack([h264(clip) for clip in clips]) if how == "h264" else clips
+
+
+def h264(clip: Tensor, crf: int = 23) -> Tensor:
+    """A clip (3,F,H,W) written as H.264 in yuv420p and read again. Needs the extra `course` (PyAV)."""
+    import av
+
+    frames = ((clip.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=12, options={"crf": str(crf), "preset": "medium"})
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(stream.encode())
+    file.seek(0)
+    with av.open(file, "r") as container:
+        read_ = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return torch.from_numpy(np.stack(read_)).permute(3, 0, 1, 2).float() / 127.5 - 1
+
+
+def floor(height: int, spoil: str) -> Row:
+    """Shares of what is said of true clips that is seen, and what physics is found, for one size and one spoil."""
+    n, part = pick(smoke=12, laptop=1000), 50
+    generator = Generator().manual_seed(90)
+    grades, physics, centres, gravity = [], [], [], []
+    for _ in range(0, n, part):
+        spec = sample(min(part, n), generator)
+        where, edge = motion.places(spec), motion.camera(spec, torch.arange(float(spec.frames)))
+        for clip, (view, scene) in enumerate(
+            zip(look(spoiled(render(spec, height), spoil, generator)), describe(spec), strict=True)
+        ):
+            seen = read(view)
+            grades.append(grade(seen, scene))
+            physics.append(seen.physics)
+            truth = where[clip] - torch.stack([edge[clip], torch.zeros_like(edge[clip])], -1)[:, None]  # (F, N, 2)
+            for track in view.tracks:
+                gap = np.linalg.norm(truth[track.frames].numpy() - track.places[:, None], axis=-1)  # (K, N)
+                centres += list(gap[track.whole][:, : len(scene.things)].min(1) * height)
+            falls = [b for b in range(len(scene.things)) if scene.things[b].motion == "bounces"]
+            gravity += [abs(seen.physics["gravity"] / float(spec.gravity[clip]) - 1)] if falls else []
+    names = ("count", "tracks", *ATTRIBUTES, "binding", "whole", "light", "camera", "cut")
+    row: Row = {name: mean([g[name] for g in grades if name in g]) for name in names}
+    row |= {name: mean([p[name] for p in physics]) for name in ("jitter", "kept", "switches", "leaps", "momentum")}
+    found = [g for g in gravity if np.isfinite(g)]  # of those that were seen to fall
+    row |= {"centre": float(np.mean(centres)), "gravity": float(np.median(found)) if found else float("nan")}
+    return row | {"fell": len(found) / max(len(gravity), 1), "fallers": len(gravity), "n": len(grades)}
+
+
+def told_apart(height: int, radius: float) -> Row:
+    """The share of single objects of one radius whose shape and colour are right in one frame."""
+    n = pick(smoke=20, laptop=1000)
+    spec = sample(n, Generator().manual_seed(91), World((1, 1), lit=0), frames=1)
+    seen = list(look(render(replace(spec, radius=torch.where(spec.shape >= 0, radius, 0.0)), height)))
+    shapes = [tuple(SHAPES)[i] for i in spec.shape[:, 0].tolist()]
+    right = [len(v.tracks) == 1 and v.tracks[0].shape == shape for v, shape in zip(seen, shapes, strict=True)]
+    return {"found": float(np.mean([len(v.tracks) == 1 for v in seen])), "shape": float(np.mean(right)), "n": n}
+
+
+FLOORS = Sweep(
+    "What the verifier gets right on true clips of the Toybox, at two sizes, clean, blurred, noisy, through H.264",
+    lambda: [{"height": height, "spoil": spoil} for height in (32, 64) for spoil in SPOILS],
+    floor,
+)
+SIZES_SWEEP = Sweep(
+    "From which size on the five shapes are told apart in one frame",
+    lambda: [{"height": height, "radius": radius} for height in (32, 64) for radius in RADII],
+    told_apart,
+)
