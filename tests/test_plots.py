@@ -16,7 +16,7 @@ from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from minidiff.course import animate, page, plots, widgets
+from minidiff.course import animate, page, plots, reel, widgets
 from minidiff.course.heat import heat
 
 ALT = 'Two "humps" at -1 & 1 melt into one bell.'
@@ -298,7 +298,7 @@ def test_without_a_live_kernel_play_is_one_picture_and_one_line(outputs):
 
 @pytest.mark.parametrize(
     "control",
-    [(0, 1), (0, 1, 0.1, 2), (1, 0, 0.1, 0.5), (0, 1, 0, 0), [], 3, "linear", (0, 1, 0.1, -1), (1, 1, 0.1, 1)],
+    [(0, 1), (0, 1, 0.1, 2), (1, 0, 0.1, 0.5), (0, 1, 0, 0), [], 3, "", (0, 1, 0.1, -1), (1, 1, 0.1, 1)],
 )
 def test_a_wrong_control_is_named(control, outputs):
     with pytest.raises(ValueError, match="control noise_level=.*expected \\(low, high, step, start\\)"):
@@ -361,6 +361,52 @@ def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):
     assert np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB")).min() == 255
     with pytest.raises(ValueError, match="2 labels for 14 frames"):
         widgets.slideshow(ramp(), labels[:2], alt=ALT)
+    plt.close("all")
+
+
+def test_a_text_to_edit_redraws_when_it_is_done_and_says_what_is_wrong(outputs):
+    def word(caption: str):
+        if "cat" in caption:
+            raise ValueError("unknown word 'cat'; the nearest known: at")
+        return draw(len(caption) / 20, caption)
+
+    outputs.live()
+    widgets.play(word, alt=ALT, caption="a red circle")
+    [[field], image, line] = parts(outputs)
+    assert isinstance(field, ipywidgets.Text) and field.value == "a red circle" and not field.continuous_update
+    first = image.value
+    field.value = "a blue square"
+    assert image.value != first
+    field.value = "a cat"
+    assert "unknown word &#x27;cat&#x27;; the nearest known: at" in line.value
+
+
+def test_a_reel_is_a_contact_sheet_a_paused_video_and_one_slider_for_all(outputs):
+    dark, light = -torch.ones(3, 9, 16, 16), torch.linspace(-1, 1, 9).view(1, 9, 1, 1).expand(3, 9, 16, 16)
+    assert reel.reel({"dark": dark, "growing light": light}, alt=ALT) is None
+    (sheet, metadata), (video, _) = outputs
+    assert metadata["image/png"]["alt"] == f"Contact sheet: {ALT}"
+    pixels = pixels_of(sheet)
+    assert pixels[-40:, -40:].mean() > 240 and pixels[60:100, -40:].mean() < 20  # last frames: light below, dark above
+    tag = video["text/html"]
+    assert "<video controls muted loop" in tag and "autoplay" not in tag and "flickers" not in tag
+    assert len(decoded(base64.b64decode(tag.split("data:video/mp4;base64,")[1].split('"')[0]))[0]) == 9
+    outputs.clear()
+    reel.reel({"one": light}, alt=ALT, flickers=True)
+    assert "this clip flickers" in outputs[1][0]["text/html"]
+    outputs.clear()
+    outputs.live()
+    reel.reel({"dark": dark, "growing light": light}, alt=ALT)
+    (button, step), image, line = parts(outputs[2:])
+    assert not button.playing and (step.min, step.max) == (0, 8)
+    step.value = 8
+    assert "Frame 9 of 9" in line.value
+    outputs.clear()
+    reel.reel({"a still": light[:, :1]}, alt=ALT)
+    assert len(outputs) == 2  # nothing to slide over
+    for wrong in ({}, {"a": dark, "b": light[:, :4]}, {"a": dark[:1]}, {"a": dark[:, :0]}):
+        with pytest.raises(ValueError, match="expected one .3, F, H, W. for all"):
+            reel.reel(wrong, alt=ALT)
     plt.close("all")
 
 

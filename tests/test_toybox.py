@@ -78,6 +78,8 @@ def test_a_shape_covers_what_its_polygon_covers(shape):
     assert off.max() < 0.3 and off.sum() / mask.sum() < 0.03  # only the pixels of tips are off by more than a tenth
     assert float(drawn.sum()) * pixel**2 == pytest.approx(math.pi * radius**2, rel=0.012)
     assert float((drawn * axis).sum() / drawn.sum() - centre[0]) == pytest.approx(0, abs=0.04 * pixel)
+    middle = outline(torch.tensor(0.0), torch.tensor(0.0), shape, torch.tensor(radius))
+    assert middle > 0 if shape == 4 else middle < -radius / 2  # found once: a disc with a hole of one pixel
     wrong = coverage(outline(axis - centre[0], axis[:, None] - centre[1], (shape + 1) % 5, torch.tensor(radius)), pixel)
     assert np.abs(wrong.numpy() - mask).sum() / mask.sum() > 0.1  # the control: another shape of the same area
 

@@ -102,6 +102,12 @@ def animation(
     alt, clip = page.described(alt), checked(frames)
     labels = labels or [f"{i / fps:.1f} s" for i in range(len(clip))]
     page.emit_png(page.png(filmstrip(clip, labels)), f"Filmstrip: {alt}")
+    video(clip, alt=alt, fps=fps, poster=poster, flickers=flickers)
+
+
+def video(frames: Any, *, alt: str, fps: float = 12, poster: int = -1, flickers: bool = False) -> None:
+    """The clip alone, paused, without a filmstrip. Arguments as in `animation`."""
+    alt, clip = page.described(alt), checked(frames)
     still = io.BytesIO()
     Image.fromarray(clip[poster]).save(still, "jpeg", quality=80, optimize=True)
     video, still = (base64.b64encode(x).decode() for x in (mp4(clip, fps), still.getvalue()))

@@ -34,7 +34,9 @@ MEASURED = ("seconds", "scale", "device", "date")
 TRACKS = ("core", "extra", "workshop")
 MAP = ("<!-- map -->", "<!-- /map -->")
 # What stages a lesson: a cell that calls one of these is tagged `stage`, unless an idea is built or checked in it
-STAGING = r"(?<![\w.])(figure|show|slideshow|animation|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
+STAGING = (
+    r"(?<![\w.])(figure|show|slideshow|animation|reel|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
+)
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 
 

@@ -4,14 +4,16 @@ Pictures, widgets, exercises, bets and tables. What the course teaches is never 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
+from torch import Tensor
 from tqdm.auto import tqdm
 
 import minidiff
 from minidiff.course import animate, page, widgets
+from minidiff.course import reel as reels
 from minidiff.course.animate import figure_frame
 from minidiff.course.check import check, hint, solution
 from minidiff.course.plots import COLOURS, figure, filled, image_grid, lines, panels, scatter, tile
@@ -36,6 +38,7 @@ __all__ = [
 ]
 __all__ += [
     "predict",
+    "reel",
     "recorded",
     "reveal",
     "say",
@@ -107,6 +110,13 @@ def slideshow(frames: Any, labels: Any, *, alt: str, mark: str) -> None:
     """A filmstrip, and in a live notebook a slider over all frames, marked like a figure. See `widgets.slideshow`."""
     checked(mark)
     widgets.slideshow(frames, labels, alt=alt)
+    _marked(mark)
+
+
+def reel(clips: Mapping[str, Tensor], *, alt: str, mark: str, flickers: bool = False) -> None:
+    """Clips side by side: contact sheet, video, and in a live notebook a slider, marked like a figure. See `reel`."""
+    checked(mark)
+    reels.reel(clips, alt=alt, flickers=flickers)
     _marked(mark)
 
 

@@ -184,7 +184,8 @@ def image_grid(
     count = -(-len(x) // columns)
     if len(titles) not in (0, columns) or len(rows) not in (0, count):
         raise ValueError(f"{len(titles)} titles and {len(rows)} rows for {columns} columns, {count} rows of images")
-    left, top, gap, fine = max(map(len, rows), default=-2) * 7 + 14, 20 * bool(titles), 4, DPI // SHOWN
+    words = max((len(line) for row in rows for line in row.split("\n")), default=-2)
+    left, top, gap, fine = words * 7 + 14, 20 * bool(titles), 4, DPI // SHOWN
     room = (WIDTH * SHOWN - left) / columns - gap
     page = tile(x, columns, (scale or max(1, min(4, int(room / x.shape[-1])))) * fine, gap * fine)
     h, w = page.shape[0] / fine, page.shape[1] / fine  # in pixels of the page

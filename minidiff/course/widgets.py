@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 
 from minidiff.course import animate, page
 
-Control = tuple[float, float, float, float] | list
-"""`(low, high, step, start)` for a slider, `[first, second, ...]` for a menu that starts at its first."""
+Control = tuple[float, float, float, float] | list | str
+"""`(low, high, step, start)` for a slider, `[first, ...]` for a menu that starts at its first, or a text to edit."""
 
 
 def start(name: str, control: Control) -> Any:
@@ -25,6 +25,8 @@ def start(name: str, control: Control) -> Any:
 
     Example: `start("t", (0, 1, 0.05, 0.5)) == 0.5`.
     """
+    if isinstance(control, str) and control:
+        return control
     if isinstance(control, list) and control:
         return control[0]
     if isinstance(control, tuple) and len(control) == 4:
@@ -33,7 +35,7 @@ def start(name: str, control: Control) -> Any:
             return first
     raise ValueError(
         f"control {name}={control!r}: expected (low, high, step, start) with low <= start <= high and "
-        "step > 0, or a list of options"
+        "step > 0, a list of options, or a text"
     )
 
 
@@ -41,7 +43,8 @@ def play(draw: Callable[..., Figure], *, alt: str | Callable[..., str], **contro
     """Show `draw(**values)` at the start values; in a live notebook redraw it as the learner moves controls.
 
     `alt` describes the picture, as text or as a function of the same values. A control is
-    `(low, high, step, start)` or `[option, ...]`; underscores in its name are shown as spaces. Returns nothing.
+    `(low, high, step, start)`, `[option, ...]` or a text to edit; underscores in its name are shown as spaces.
+    Returns nothing.
     Example: `play(draw, alt="...", t=(0.0, 1.0, 0.02, 0.5), schedule=["cosine", "linear"])`.
     """
     if not controls:
@@ -101,6 +104,8 @@ def slider(name: str, control: Control) -> Any:
     import ipywidgets
 
     look = {"description": spaced(name), "style": {"description_width": "initial"}}
+    if isinstance(control, str):  # redrawn when the learner presses Enter or leaves the field, not at every letter
+        return ipywidgets.Text(value=control, continuous_update=False, layout={"width": "100%"}, **look)
     if isinstance(control, list):
         return ipywidgets.Dropdown(options=control, value=control[0], **look)
     low, high, step, first = control

@@ -43,7 +43,8 @@ def scenery(frames: np.ndarray) -> Scenery:
         free &= ~uniform_filter(dark.astype(float), 3).astype(bool)
     smooth = uniform_filter(grey, (0, 7, 7))[:, sky]  # pyright: ignore
     both = free[1:, sky] & free[:-1, sky]
-    change = np.abs(smooth[1:] - smooth[:-1])
+    change = smooth[1:] - smooth[:-1]
+    change = np.abs(change - change.mean((1, 2), keepdims=True))  # brighter all over is no cut
     steps = np.array([np.median(c[b]) if b.any() else 0.0 for c, b in zip(change, both, strict=True)])
     if f > 2 and steps.max() > 2 * np.median(steps) + 0.012:
         seen.cut = int(steps.argmax()) + 1
@@ -69,9 +70,9 @@ def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
     x, moved = np.arange(one.shape[1]), 0.0
     for _ in range(6):
         there = np.stack([np.interp(x - moved, x, row) for row in other])
-        slope = np.gradient(there, axis=1)[:, 3:-3][inner]
+        slope, left = np.gradient(there, axis=1)[:, 3:-3][inner], (one - there)[:, 3:-3][inner]
         power = float((slope**2).sum())
         if power < 1e-8:
             return 0.0
-        moved = float(np.clip(moved - (slope * (one - there)[:, 3:-3][inner]).sum() / power, -3, 3))
+        moved = float(np.clip(moved - (slope * (left - left.mean())).sum() / power, -3, 3))
     return moved

@@ -32,7 +32,7 @@ def outline(dx: Tensor, dy: Tensor, shape: int, radius: Tensor) -> Tensor:
     (corners, inner), far = tuple(SHAPES.values())[shape], rim(torch.tensor(shape), radius)
     r = torch.hypot(dx, dy)
     if not corners:
-        return torch.maximum(r - far, inner * far - r)
+        return torch.maximum(r - far, inner * far - r) if inner else r - far
     wedge = 2 * math.pi / corners
     turned = torch.atan2(dx, -dy) + (math.pi / 4 if corners == 4 else 0)  # 0 at a corner: up, or the square's diagonal
     angle = wedge / 2 - (turned % wedge - wedge / 2).abs()  # folded: 0 at a corner, wedge/2 in a notch

@@ -1,0 +1,60 @@
+"""Clips side by side: a contact sheet that everyone sees, a clip to play, and in a live notebook one slider for all."""
+
+import textwrap
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from minidiff.course import animate, page, plots, widgets
+
+
+def reel(clips: Mapping[str, Tensor], *, alt: str, fps: float = 6, sheet: int = 6, flickers: bool = False) -> None:
+    """Put labelled clips (3,F,H,W) in [-1, 1], all of one length, on the page.
+
+    A contact sheet with a row for each clip and `sheet` of its frames; then all clips side by side as one video, which
+    starts paused, and in a live notebook a slider over its frames. `flickers=True` warns above the video. Returns
+    nothing. ValueError for clips of other shapes. Example: `reel({"true": clips[0], "fake": clips[1]}, alt="...")`.
+    """
+    alt = page.described(alt)
+    shapes = {tuple(clip.shape) for clip in clips.values()}
+    if len(shapes) != 1 or len(shape := next(iter(shapes))) != 4 or shape[0] != 3 or 0 in shape:
+        raise ValueError(f"clips have shapes {sorted(shapes)}: expected one (3, F, H, W) for all, and a clip at least")
+    frames = shape[1]
+    chosen = np.unique(np.linspace(0, frames - 1, min(sheet, frames)).round().astype(int))
+    stills = [clip[:, i] for clip in clips.values() for i in chosen]
+    titles = [f"frame {i + 1}" for i in chosen]
+    names = [textwrap.fill(name, 16) for name in clips] if len(clips) > 1 else []
+    page.emit_png(
+        page.png(plots.image_grid(_stack(stills), len(chosen), titles=titles, rows=names)), f"Contact sheet: {alt}"
+    )
+    film = [side_by_side(clips, i) for i in range(frames)]
+    animate.video(film, alt=alt, fps=fps, poster=0, flickers=flickers)
+    if not page.live() or frames < 2:
+        return
+    import ipywidgets
+
+    @lru_cache(maxsize=512)
+    def picture(i: int) -> tuple[bytes, str]:
+        return page.small_png(film[i]), f"Frame {i + 1} of {frames}"
+
+    step = widgets.slider("frame", (0, frames - 1, 1, 0))
+    button = ipywidgets.Play(min=0, max=frames - 1, interval=round(1000 / fps), show_repeat=True)
+    ipywidgets.jslink((button, "value"), (step, "value"))
+    widgets.emit_widget([step], picture, *picture(0), animate.clip_width(animate.checked(film)), beside=[button])
+
+
+def side_by_side(clips: Mapping[str, Tensor], i: int) -> np.ndarray:
+    """Frame i of all clips, each under its label: uint8 (H, W, 3)."""
+    scale = max(2, min(5, 640 // (len(clips) * next(iter(clips.values())).shape[-1])))
+    titles = (
+        [textwrap.shorten(name, max(8, 32 * scale // 7), placeholder="…") for name in clips] if len(clips) > 1 else []
+    )
+    return animate.figure_frame(
+        plots.image_grid(_stack([clip[:, i] for clip in clips.values()]), len(clips), titles=titles, scale=scale)
+    )
+
+
+def _stack(images: list[Tensor]) -> np.ndarray:
+    return np.stack([plots.array(image) for image in images])
