@@ -280,7 +280,7 @@ def test_worlds_grow_and_limits_are_kept():
     assert (red.colour == 0).all() and (red.shape == 0).all() and not red.lit.any() and (red.pan == 0).all()
     with pytest.raises(ValueError, match="colours=.*'grey'.*expected some of red"):
         World(colours=("grey",))
-    with pytest.raises(ValueError, match="no more than there are colours"):
+    with pytest.raises(ValueError, match="each object has a colour of its own"):
         World((1, 2), colours=("red",))
     with pytest.raises(ValueError, match="needs other colours, shapes or two objects"):
         sample(4, seed(1), World((1, 1), colours=("red",), shapes=("triangle",)))
@@ -289,8 +289,23 @@ def test_worlds_grow_and_limits_are_kept():
     with pytest.raises(ValueError, match="split='test'"):
         sample(4, seed(1), "one", "test")
     for wrong in ({"n": 0}, {"n": 1, "frames": 0}, {"n": 1, "aspect": 9.0}):
-        with pytest.raises(ValueError, match="expected 1 or more"):
+        with pytest.raises(ValueError, match="expected"):
             sample(generator=seed(1), **wrong)
+    for limits, says in [
+        ({"objects": (1, 1), "motions": ("collides",)}, "collides takes two or more"),
+        ({"objects": (1, 3), "motions": ("orbits",)}, "orbits one or two"),
+        ({"motions": ("passes",), "sizes": ("large",)}, "passes one to three and small ones"),
+        ({"colours": ("red", "red", "blue")}, "each once"),
+        ({"objects": 2}, "objects=2"),
+        ({"objects": (1.0, 2.0)}, "objects="),
+        ({"lit": 5.0}, "lit=5.0: expected a probability"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            World(**limits)
+    with pytest.raises(ValueError, match="no colours"):
+        sample(4, seed(1), World((3, 3), ("rests",), ("red", "green", "blue")), "count")
+    with pytest.raises(ValueError, match="no room for bounces with up to 4 objects in 12 frames of aspect 1"):
+        sample(8, seed(1), World((4, 4), ("bounces",), shapes=("star",), sizes=("large",)))
 
 
 @pytest.mark.parametrize("field, value, says", [
@@ -314,6 +329,98 @@ def test_sizes_and_lengths_that_cannot_be_drawn():
         33,
         47,
     )  # what no patch divides is drawn all the same; the DiT refuses it
+
+
+def happens(spec) -> dict[str, list[bool]]:
+    """For each motion whether its event happens in each object that has it: the velocity of what collides or bounces
+    changes, what passes is hidden, what drifts or orbits moves."""
+    step = laws.places(spec).diff(dim=1)  # (B, F-1, N, 2)
+    turned = torch.cat([step, step[:, -1:]], 1).diff(dim=1).norm(dim=-1).amax(1) > 0.003
+    risen = (step[..., 1].min(1).values < 0) & (step[..., 1].max(1).values > 0)
+    moved = step.norm(dim=-1).amin(1) > 0.003
+    if spec.frames < 4:
+        turned = risen = torch.zeros_like(moved)
+    found = {"collides": turned, "bounces": risen, "drifts": moved, "orbits": moved}
+    return {name: found[name][(spec.motion == MOTIONS.index(name)) & (spec.shape >= 0)].tolist() for name in found}
+
+
+@pytest.mark.parametrize("frames", [2, 6, 8, 12, 16])
+def test_what_a_caption_says_happens_in_the_clip(frames):
+    spec = sample(300, seed(40), World(cuts=0), frames=frames)
+    for name, found in happens(spec).items():
+        assert np.mean(found or [True]) > 0.97, name
+        assert bool(found) == (frames >= 8 or name == "drifts"), name
+    if frames >= 8:
+        staged = toybox.stage(
+            ["a red circle collides with a blue square and a green star bounces left"] * 60, seed(41), frames
+        )
+        assert all(np.mean(happens(staged)[name]) > 0.97 for name in ("collides", "bounces"))
+    else:
+        for name in (
+            "bounces right",
+            "orbits",
+            "passes left behind a wall",
+            "rests, the camera pans left",
+            "rests, then a cut",
+        ):
+            with pytest.raises(ValueError, match=f"frames={frames}: .* takes (8|12) frames or more to be seen"):
+                toybox.stage(f"a red circle {name}", seed(1), frames)
+    with pytest.raises(ValueError, match="bounces and a cut: a shot is too short"):
+        toybox.stage("a red circle bounces left, then a cut", seed(1), 16)
+
+
+@pytest.mark.parametrize("aspect", [0.5, 1.0, 2.0])
+def test_motions_and_counts_are_as_frequent_as_the_limits_say(aspect):
+    spec = sample(900, seed(42), aspect=aspect)
+    there = spec.shape >= 0
+    count = torch.bincount(there.sum(1), minlength=4)[1:] / len(spec)
+    assert (count - 1 / 3).abs().max() < 0.06
+    shown = torch.stack([(spec.motion == m).any(1).float().mean() for m in range(6)])
+    assert shown[2:].min() > 0.08, shown  # clips that show it: bounces, collides, orbits, passes
+    second = spec.motion[there[:, 1], 1]
+    assert (second == 1).float().mean() > 0.1  # who drifts may be named second
+    colours = torch.bincount(spec.colour[there], minlength=8) / there.sum()
+    assert colours.min() > 0.09 and colours.max() < 0.16
+    sizes = [toybox.describe(spec[i])[0].things[0].size for i in range(300)]
+    assert {*sizes} == {"small", "medium", "large"}
+
+
+def test_a_wall_hides_nothing_but_what_passes():
+    spec = toybox.stage(["a red circle passes right behind a wall and a small blue square rests"] * 40, seed(43))
+    x, side = laws.places(spec)[..., 1, 0], laws.reach(spec.shape, spec.radius)[:, None, 1, 0]
+    assert ((x + side <= spec.wall[:, None, 0] + 1e-4) | (x - side >= spec.wall[:, None, 1] - 1e-4)).all()
+
+
+def test_the_hash_sees_objects_and_nothing_else():
+    spec = sample(500, seed(44), "two")
+    absent = (spec.shape < 0)[:, None, :, None]
+    assert torch.equal(validation(replace(spec, start=spec.start + 0.3 * absent)), validation(spec))
+    wider = {
+        k: torch.cat([v, -torch.ones_like(v[:, :1])], 1)
+        for k, v in spec.tensors().items()
+        if v.shape == spec.shape.shape
+    }
+    wider |= {"start": torch.cat([spec.start, spec.start[:, :, :1]], 2)}
+    assert torch.equal(validation(replace(spec, **wider)), validation(spec))
+
+
+@pytest.mark.parametrize(
+    "thing, says",
+    [
+        ({"colour": "mauve"}, "object 0 of the scene has colour 'mauve'"),
+        ({"shape": None}, "object 0 of the scene has shape None"),
+        ({"motion": "collides"}, "collides with nobody"),
+        ({"motion": "orbits", "partner": 3}, "partner 3: expected the one beside it"),
+    ],
+)
+def test_a_scene_that_is_none_is_refused(thing, says):
+    with pytest.raises(ValueError, match=says):
+        toybox.stage(toybox.Scene((replace(toybox.Thing("red", "circle"), **thing),)), seed(1))
+    with pytest.raises(ValueError, match="0 objects: expected 1 to 4"):
+        toybox.stage(toybox.Scene(()), seed(1))
+    for wrong in ({"frames": 2.5}, {"aspect": 5.0}, {"aspect": math.nan}):
+        with pytest.raises(ValueError, match="expected"):
+            toybox.stage("a red circle", seed(1), **wrong)
 
 
 # --- words
@@ -356,7 +463,7 @@ WRONG = {
     "": "caption is empty",
     "  ,.!": "caption is empty",
     "a red cirkle drifts left": "'cirkle'.*nearest known: circle",
-    "a red circle drifts left " * 100: "500 words: expected 60 or fewer",
+    "a red circle drifts left " * 100: "500 words: expected 70 or fewer",
     "a red gear turns": "'gear' .a word for later",
     "red circle": "after 'the beginning' comes 'red'.*expected an article",
     "a red circle and": "comes 'the end'",
@@ -378,9 +485,9 @@ def test_odd_case_and_punctuation_mean_nothing():
     assert toybox.parse("A RED circle -- Bounces, right!!") == toybox.parse("a red circle bounces right")
     with pytest.raises(ValueError, match="no room .* 'a large red circle passes left behind a wall'"):
         toybox.stage("a large red circle passes left behind a wall", seed(1))
-    with pytest.raises(ValueError, match="frames=1: what bounces"):
+    with pytest.raises(ValueError, match="frames=1: bounces takes 8 frames"):
         toybox.stage("a red circle bounces", seed(1), frames=1)
-    with pytest.raises(ValueError, match="0 captions"):
+    with pytest.raises(ValueError, match="n=0"):
         toybox.stage([], seed(1))
 
 

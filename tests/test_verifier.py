@@ -8,13 +8,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Generator
 
-from minidiff.data.toybox import describe, parse, render, sample, short
+from minidiff.data.toybox import Thing, describe, parse, render, sample, short
 from minidiff.data.toybox import motion as laws
 from minidiff.data.toybox.plan import World
 from minidiff.data.toybox.plant import MISTAKES, plant
 from minidiff.data.toybox.spec import COLOURS, SHAPES
 from minidiff.measure import tracks
-from minidiff.measure.adherence import grade, watch
+from minidiff.measure.adherence import grade, matched, watch
 
 
 def seed(n: int) -> Generator:
@@ -118,7 +118,7 @@ def test_each_mistake_is_seen_by_the_figure_that_should_see_it_and_only_by_it(mi
     found = {name: float(value.mean()) for name, value in figures(clips, describe(spec)).items()}
     must, may = SEES[mistake] if mistake else (set(), set())
     assert all(found[name] >= 0.95 for name in must), found
-    assert all(value <= 0.02 for name, value in found.items() if name not in must | may), found
+    assert all(value <= 0.05 for name, value in found.items() if name not in must | may), found
 
 
 def test_gravity_restitution_and_momentum_come_out_as_they_went_in():
@@ -185,11 +185,40 @@ def test_a_world_without_objects_has_no_tracks_and_fails_all_that_was_asked():
     for clip in (torch.zeros(1, 3, 12, 32, 32), torch.ones(1, 3, 2, 16, 48), torch.zeros(1, 3, 1, 32, 32)):
         seen = watch(clip)[0]
         grades = grade(seen, asked)
-        assert grades["count"] == grades["motion"] == grades["binding"] == 0 and np.isnan(seen.physics["gravity"])
+        assert grades["count"] == grades.get("motion", 0) == grades["binding"] == 0 and np.isnan(
+            seen.physics["gravity"]
+        )
     noise = watch(2 * torch.rand(2, 3, 12, 32, 32, generator=seed(1)) - 1)
     assert all(grade(seen, asked)["count"] == 0 and seen.physics["jitter"] > 0.01 for seen in noise)
     empty = watch(torch.zeros(1, 3, 12, 32, 32))[0]
     assert grade(empty, asked)["tracks"] == 0 and empty.physics["speed"] != empty.physics["speed"]
+
+
+def test_each_object_stands_for_one_and_no_more():
+    red, circle = Thing(colour="red"), Thing(shape="circle")
+    there = (Thing("red", "circle"), Thing("red", "square"))
+    assert matched((red, circle), there, ("colour", "shape")) == 1.0  # found once: the greedy choice gave a half
+    assert matched((Thing("red", "circle"),) * 2, there, ("colour", "shape")) == 0.5
+    assert matched((red,), (), ("colour",)) == 0.0
+    crowd = watch(2 * torch.rand(2, 3, 12, 17, 48, generator=seed(2)) - 1)
+    assert all(max(s.view.counts) <= 12 for s in crowd)
+    assert all(grade(s, parse("a red circle"))["whole"] <= 1 / len(s.scene.things) for s in crowd)
+
+
+@pytest.mark.parametrize(
+    "world, frames, aspect, floor", [("two", 24, 1.0, 0.9), ("full", 12, 0.5, 0.9), ("full", 12, 2.0, 0.97)]
+)
+def test_longer_and_other_shapes_of_clips_are_seen_too(world, frames, aspect, floor):
+    spec = sample(60, seed(34), world, frames=frames, aspect=aspect)
+    grades = [grade(s, scene) for s, scene in zip(watch(render(spec, 64)), describe(spec), strict=True)]
+    found = {name: share(grades, name) for name in ("motion", "direction", "colour", "shape", "count", "size")}
+    assert min(found.values()) > floor, found
+
+
+def test_what_cannot_be_told_is_not_graded():
+    spec = sample(4, seed(35), "two", frames=3)
+    marks = grade(watch(render(spec, 16))[0], describe(spec)[0])
+    assert not {"motion", "direction", "speed", "light"} & set(marks) and "colour" in marks
 
 
 def test_what_is_no_clip_is_refused():
@@ -209,5 +238,9 @@ def test_what_is_no_clip_is_refused():
         plant(sample(1, seed(1), "one"), "melt", seed(1))
     with pytest.raises(ValueError, match="nothing that bounces"):
         plant(sample(1, seed(1), "one"), "reversed gravity", seed(1))
+    still = sample(8, seed(1), World((1, 1), ("rests",), lit=0, pans=0, cuts=0))
+    for mistake in ("freeze", "shuffle"):
+        with pytest.raises(ValueError, match=f"{mistake}: nothing moves in clip 0"):
+            plant(still, mistake, seed(1))
     with pytest.raises(ValueError, match="frames=1: a mistake needs time"):
         plant(sample(1, seed(1), "one", frames=1), "freeze", seed(1))

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from minidiff.course import animate, page, plots, widgets
+
+GAP, HEAD = 6, 22  # pixels between clips, and above them for their labels
 
 
 def reel(clips: Mapping[str, Tensor], *, alt: str, fps: float = 6, sheet: int = 6, flickers: bool = False) -> None:
@@ -47,13 +50,18 @@ def reel(clips: Mapping[str, Tensor], *, alt: str, fps: float = 6, sheet: int = 
 
 def side_by_side(clips: Mapping[str, Tensor], i: int) -> np.ndarray:
     """Frame i of all clips, each under its label: uint8 (H, W, 3)."""
-    scale = max(2, min(5, 640 // (len(clips) * next(iter(clips.values())).shape[-1])))
-    titles = (
-        [textwrap.shorten(name, max(8, 32 * scale // 7), placeholder="…") for name in clips] if len(clips) > 1 else []
-    )
-    return animate.figure_frame(
-        plots.image_grid(_stack([clip[:, i] for clip in clips.values()]), len(clips), titles=titles, scale=scale)
-    )
+    frames = _stack([clip[:, i] for clip in clips.values()])
+    scale = max(2, min(6, 640 // (len(frames) * frames.shape[-1])))
+    pictures = plots.tile(frames, len(frames), scale, GAP)
+    if len(clips) == 1:
+        return pictures
+    head = Image.new("RGB", (pictures.shape[1], HEAD), "white")
+    pen, font, wide = ImageDraw.Draw(head), ImageFont.load_default(13), frames.shape[-1] * scale
+    for n, name in enumerate(clips):
+        while pen.textlength(name, font) > wide and len(name) > 1:
+            name = name.removesuffix("…")[:-1] + "…"
+        pen.text((n * (wide + GAP) + wide / 2, HEAD / 2), name, "black", font, anchor="mm")
+    return np.concatenate([np.asarray(head), pictures])
 
 
 def _stack(images: list[Tensor]) -> np.ndarray:

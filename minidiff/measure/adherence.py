@@ -5,24 +5,26 @@ means something only beside its floor, the same figure of true clips.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from minidiff.data.toybox.grammar import PLACES, Scene, Thing
 from minidiff.data.toybox.motion import rim
 from minidiff.data.toybox.render import outline
 from minidiff.data.toybox.spec import FLOOR, SHAPES
-from minidiff.measure.motion import BROKEN, Law, Moves, breaks, explain, turned
+from minidiff.measure.motion import BROKEN, Law, Moves, at_edge, breaks, explain, kinked
 from minidiff.measure.tracks import Track, View, count, look
 
 ATTRIBUTES = ("colour", "shape", "size", "motion", "direction", "speed", "place")
 CLOSE = 0.06  # heights between two rims: nearer than this, two objects may have met
 STEPS = 0.008  # heights a frame: a camera that moves less stands still
 KICK = 0.004  # heights a frame: a velocity that changes less was not kicked
+SHORT_FLOOR, SHORT = 24, 5  # pixels of height and frames below which light and motion cannot be told
 DARK = 0.1  # of its brightness that the floor loses under a shadow, at least
 
 
@@ -53,7 +55,7 @@ def meetings(view: View, moves: list[Moves]) -> dict[tuple[int, int], dict[str, 
     for i, one in enumerate(view.tracks):
         for j in range(i):
             other = view.tracks[j]
-            if "breaks" not in (moves[i].name, moves[j].name) or view.cut or not (moves[i].times and moves[j].times):
+            if not (kinked(moves[i]) or kinked(moves[j])) or view.cut or not (moves[i].times and moves[j].times):
                 continue
             frames, gap = gaps(one, other, view)
             if not len(frames) or gap.min() > CLOSE:
@@ -147,15 +149,16 @@ def read(view: View) -> Seen:
     share of those behind a wall or over a cut that came out as they went in; `gravity`, `restitution`, `momentum`,
     `energy`; `overlap`; `light` and `shadows`; `fits`, the distance from the law.
     """
-    f, h, _ = view.size
+    f, h, w = view.size
+    aspect = w / h
     moves = [explain(view, track) for track in view.tracks]
     met = meetings(view, moves)
     partner = {i: j for pair in met for i, j in (pair, pair[::-1])}
     for i, move in enumerate(moves):
         if i in partner:
             move.name = "collides"
-        elif move.name == "breaks":
-            move.name = "drifts" if turned(move.laws[0], view) else "unknown"
+        elif kinked(move):
+            move.name = "drifts" if move.name == "drifts" and at_edge(move, view) else "unknown"
         if move.name == "orbits":
             middle = np.array([move.laws[0].values[axis] for axis in "xy"])
             inside = [
@@ -170,20 +173,20 @@ def read(view: View) -> Seen:
         track, move = view.tracks[i], moves[i]
         what = move.name if f > 1 else None
         to = order.index(partner[i]) if i in partner and f > 1 else None
-        things.append(
-            Thing(track.colour, track.shape, track.size, place_of(track, view), what, move.direction, move.pace, to)
-        )
+        look_, where = (track.colour, track.shape, track.size(aspect)), place_of(track, view)
+        things.append(Thing(*look_, where, what, move.direction, move.pace(aspect), to))
     light, pan = shadow(view), np.diff(view.camera)
     side = "none" if np.isnan(light["tan"]) else "left" if light["tan"] > 0 else "right"
     still = not len(pan) or np.abs(np.median(pan)) < STEPS * 0.5
     camera = "none" if still else "right" if np.median(pan) > 0 else "left"
+    side = side if h >= SHORT_FLOOR else None
     scene = Scene(tuple(things), side, camera if f > 1 else None, view.cut > 0 if f > 1 else None)
     physics = {
         "jitter": root([m.jitter for m in moves]),
         "fits": root([law.off for m in moves for law in m.laws]),
         "speed": mean([m.speed for m in moves]),
         "switches": float(sum(track.switches for track in view.tracks)),
-        "leaps": float(sum(t.frames[0] > 0 for t in view.tracks) + sum(t.frames[-1] < f - 1 for t in view.tracks)),
+        "leaps": float(sum(leaps(track, f) for track in view.tracks)),
         "kept": mean([same for track in view.tracks for same in kept(track, view)]),
         "gravity": mean([m.value("g") for m in moves if m.name == "bounces"]),
         "restitution": mean([m.value("restitution") for m in moves if m.name == "bounces"]),
@@ -193,6 +196,12 @@ def read(view: View) -> Seen:
     }
     physics |= {name: mean([m[name] for m in met.values()]) for name in ("momentum", "energy")}
     return Seen(scene, view, [moves[i] for i in order], physics)
+
+
+def leaps(track: Track, frames: int) -> int:
+    """How often a track begins or ends in mid-clip and in mid-picture: 0 to 2."""
+    inside = track.whole | ~track.clear  # a wall is no edge
+    return int(track.frames[0] > 0 and inside[0]) + int(track.frames[-1] < frames - 1 and inside[-1])
 
 
 def mean(values: Iterable[float]) -> float:
@@ -220,41 +229,41 @@ def kept(track: Track, view: View) -> list[float]:
 
 
 def grade(seen: Seen, asked: Scene) -> dict[str, float]:
-    """How far a clip shows what was asked, share by share; what was not said is not graded.
+    """How far a clip shows what was asked, share by share; what was not said, or cannot be told, is not graded.
 
     `count`: the right number of objects. Each of ATTRIBUTES: the share of the words that were asked of it that are
-    seen, whichever object has them. `binding`: the share of objects that are there with colour and shape together;
-    `whole`: with all that was said of them. `light`, `camera`, `cut`: right or wrong. `tracks`: coverage, the share
-    of objects that have a track at all.
+    seen, whichever object has them. `binding`: the share of the objects asked for that are there with colour and shape
+    together. None of these minds objects too many: `count` does, and `whole`, the share of objects, of those asked for
+    or those there if they are more, that are right in all that was said. `light`, `camera`, `cut`: right or wrong.
+    `tracks`: coverage, the share of objects that have a track at all.
     """
     things, there = asked.things, seen.scene.things
+    brief = seen.view.size[0] < SHORT
     out = {
         "count": float(count(seen.view) == len(things)),
         "tracks": min(len(there), len(things)) / max(len(things), 1),
     }
-    for name in ATTRIBUTES:
+    names = [name for name in ATTRIBUTES if not (brief and name in ("motion", "direction", "speed"))]
+    for name in names:
         words = Counter(getattr(thing, name) for thing in things if getattr(thing, name) is not None)
         if words:
             found = Counter(getattr(thing, name) for thing in there)
             out[name] = sum((words & found).values()) / sum(words.values())
     out["binding"] = matched(things, there, ("colour", "shape"))
-    out["whole"] = matched(things, there, ATTRIBUTES)
+    out["whole"] = matched(things, there, names) * len(things) / max(len(things), len(there), 1)
     for name in ("light", "camera", "cut"):
-        if getattr(asked, name) is not None:
+        if getattr(asked, name) is not None and getattr(seen.scene, name) is not None:
             out[name] = float(getattr(asked, name) == getattr(seen.scene, name))
     return out
 
 
-def matched(asked: tuple[Thing, ...], there: tuple[Thing, ...], names: tuple[str, ...]) -> float:
+def matched(asked: Sequence[Thing], there: Sequence[Thing], names: Sequence[str]) -> float:
     """The share of the things asked for that are there, each once, in all that was said of these names."""
-    free, right = list(there), 0
-    for thing in sorted(asked, key=lambda t: sum(getattr(t, name) is None for name in names)):  # the most exact first
-        said = {name: getattr(thing, name) for name in names if getattr(thing, name) is not None}
-        hit = next((t for t in free if all(getattr(t, name) == word for name, word in said.items())), None)
-        if hit is not None:
-            free.remove(hit)
-            right += 1
-    return right / max(len(asked), 1)
+    if not asked or not there:
+        return 0.0
+    right = [[all(getattr(a, n) in (None, getattr(t, n)) for n in names) for t in there] for a in asked]
+    rows, columns = linear_sum_assignment(right, maximize=True)
+    return float(np.array(right)[rows, columns].sum()) / len(asked)
 
 
 def watch(clips: Tensor) -> list[Seen]:

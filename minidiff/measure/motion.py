@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from minidiff.data.toybox.spec import FLOOR
+from minidiff.data.toybox.spec import FLOOR, unit
 from minidiff.data.toybox.world import SLOW
 from minidiff.measure.tracks import Track, View
 
 NOISE = 0.004  # heights: misfits below this are not told apart (an eighth of a pixel of a 32x32 clip)
 WEIGHT = 0.002  # heights a frame squared: what falls less than this does not fall
+EDGE = 0.2  # heights from an edge to the centre of what turns there, at most
 BROKEN = 0.02  # heights: what is further from every law than this, root mean square, moves by none
 
 
@@ -47,11 +48,26 @@ def rests(t: np.ndarray, p: np.ndarray) -> Law:
     return solve("rests", np.ones((len(t), 1)), p)[0]
 
 
+def straight(t: np.ndarray, x: np.ndarray) -> tuple[Law, float]:
+    """One coordinate (K,) that keeps its speed, or turns round once, as at an edge: its law and first velocity."""
+    plain, c = solve("straight", np.stack([np.ones_like(t), t], 1), x[:, None])
+    best, velocity = plain, float(c[1, 0])
+    if plain.off > 2 * NOISE:
+        for when in np.arange(t[0] + 1, t[-1] - 0.9, 0.1):
+            law, c = solve(
+                "straight", np.stack([np.ones_like(t), np.abs(t - when)], 1), x[:, None], 1, when=float(when)
+            )
+            if law.off < best.off / 2 or (best is not plain and law.off < best.off):
+                best, velocity = law, -float(c[1, 0])
+    return best, velocity
+
+
 def drifts(t: np.ndarray, p: np.ndarray) -> Law:
-    """It keeps its velocity: `vx`, `vy`."""
-    law, c = solve("drifts", np.stack([np.ones_like(t), t], 1), p)
-    law.values |= {"vx": c[1, 0], "vy": c[1, 1]}
-    return law
+    """It keeps its velocity, `vx`, `vy`, or turns once at an edge, at time `when`."""
+    (x, vx), (y, vy) = straight(t, p[:, 0]), straight(t, p[:, 1])
+    path = np.concatenate([x.path, y.path], 1)
+    turn = x.values | y.values
+    return Law("drifts", float(np.hypot(x.off, y.off)), path, x.constants + y.constants, {"vx": vx, "vy": vy} | turn)
 
 
 def orbits(t: np.ndarray, p: np.ndarray) -> Law | None:
@@ -95,7 +111,7 @@ def falls(t: np.ndarray, p: np.ndarray) -> Law | None:
     turns = [
         i for i in range(1, len(t) - 1) if rising[i - 1] > 0 and rising[i] < rising[i - 1] - 0.02 and rising[i] < 0.02
     ]
-    turns = [i for n, i in enumerate(turns) if n == 0 or i - turns[n - 1] > 1][:3]
+    turns = [i for n, i in enumerate(turns) if n == 0 or i - turns[n - 1] > 1][:5]
     best, found = None, None
     for choice in np.ndindex(*([2] * len(turns))):
         first = [0, *(i + c for i, c in zip(turns, choice, strict=True)), len(t)]  # where each parabola begins
@@ -114,11 +130,11 @@ def falls(t: np.ndarray, p: np.ndarray) -> Law | None:
             best, found = law, (c[:, 0], first[1:-1])
     if best is None or found is None:
         return None
-    side, velocity = solve("", np.stack([np.ones_like(t), t], 1), p[:, :1])
+    side, velocity = straight(t, p[:, 0])
     c, contacts = found
     path = np.stack([side.path[:, 0], best.path[:, 0]], 1)
-    law = Law("bounces", float(np.hypot(best.off, side.off)), path, best.constants + 2 + len(contacts))
-    law.values |= {"g": float(c[0]), "vx": float(velocity[1, 0]), "contacts": float(len(contacts))}
+    law = Law("bounces", float(np.hypot(best.off, side.off)), path, best.constants + side.constants + len(contacts))
+    law.values |= {"g": float(c[0]), "vx": velocity, "contacts": float(len(contacts))}
     kept = []
     for k, i in enumerate(contacts):  # where two parabolas meet is the contact; the speeds there are those of impact
         (a0, b0), (a1, b1) = c[1 + 2 * k : 3 + 2 * k], c[3 + 2 * k : 5 + 2 * k]
@@ -184,10 +200,9 @@ class Moves:
             return "right" if x > 0 else "left"
         return "down" if y > 0 else "up"
 
-    @property
-    def pace(self) -> str | None:
-        """ "slowly" or "quickly", of a drift."""
-        fast = np.hypot(self.value("vx"), self.value("vy")) > 1.2 * SLOW[1]
+    def pace(self, aspect: float = 1.0) -> str | None:
+        """ "slowly" or "quickly", of a drift in a picture so many heights wide."""
+        fast = np.hypot(self.value("vx"), self.value("vy")) > 1.2 * SLOW[1] * unit(aspect)
         return ("quickly" if fast else "slowly") if self.name == "drifts" else None
 
 
@@ -219,9 +234,12 @@ def explain(view: View, track: Track) -> Moves:
     return Moves(best if off < BROKEN else "unknown", laws, times, spots)
 
 
-def turned(law: Law, view: View) -> bool:
-    """Whether a break is a drift that turned at an edge of the picture: as fast as before, and near the edge."""
-    v, w = (np.array([law.values[x], law.values[y]]) for x, y in (("vx", "vy"), ("wx", "wy")))
-    (left, top), (right, bottom) = law.path.min(0), law.path.max(0)
-    edge = min(left, view.size[2] / view.size[1] - right, top, FLOOR - bottom)
-    return bool((v * w < 0).any() and abs(np.linalg.norm(v) - np.linalg.norm(w)) < 0.004 and edge < 0.2)
+def kinked(move: Moves) -> bool:
+    """Whether its velocity changes once: that may be a collision, or an edge."""
+    return move.name == "breaks" or (move.name == "drifts" and "when" in move.laws[0].values)
+
+
+def at_edge(move: Moves, view: View) -> bool:
+    """Whether it comes near an edge of the picture, as what turns there must."""
+    (left, top), (right, bottom) = (np.array([f(p, axis=0) for p in move.places]).mean(0) for f in (np.min, np.max))
+    return min(left, view.size[2] / view.size[1] - right, top, FLOOR - bottom) < EDGE

@@ -21,13 +21,14 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from minidiff.data.toybox.render import coverage, outline
-from minidiff.data.toybox.spec import COLOURS, SHAPES, SIZES
+from minidiff.data.toybox.spec import COLOURS, SHAPES, SIZES, unit
 from minidiff.measure.scenery import Scenery, scenery
 
 COVER = 0.35  # of a pixel, to count as part of an object
 LEAST = 0.3  # of the area of a small object: what is less is no object
 GATE = 0.2  # heights that an object may be from where it is expected, or from where it was
-SOFT = (0.0, 0.6, 1.2)  # spreads, in pixels, of the blurs under which a shape is looked for
+SOFT = (0.0, 0.5, 1.0, 1.5)  # spreads, in pixels, of the blurs under which a shape is looked for
+MOST = 12  # objects that are followed in a frame, the largest; more are no world of this kind
 PAD = 4  # empty rows between the frames of one tall image
 _PALETTE = np.array(list(COLOURS.values())) - np.mean(list(COLOURS.values()), axis=1, keepdims=True)  # (8, 3), chroma
 _LENGTH = np.linalg.norm(_PALETTE, axis=1)
@@ -66,10 +67,9 @@ class Track:
         """The median radius, in heights."""
         return float(np.median(self.radii[self.good]))
 
-    @property
-    def size(self) -> str:
-        """The size that is nearest."""
-        return min(SIZES, key=lambda name: abs(SIZES[name] - self.radius))
+    def size(self, aspect: float = 1.0) -> str:
+        """The size that is nearest, in a picture so many heights wide."""
+        return min(SIZES, key=lambda name: abs(SIZES[name] * unit(aspect) - self.radius))
 
     @property
     def switches(self) -> int:
@@ -117,7 +117,8 @@ def objects(frames: np.ndarray) -> dict[str, np.ndarray]:
         table = regionprops_table(grown, cover, properties=("label", "area", "intensity_mean", "centroid_weighted"))
     table |= regionprops_table(core, properties=("bbox",))
     area = table["area"] * table["intensity_mean"]
-    keep = area > LEAST * np.pi * SIZES["small"] ** 2 * h * h
+    keep = area > LEAST * np.pi * (SIZES["small"] * unit(w / h)) ** 2 * h * h
+    keep &= crowded(table["centroid_weighted-0"] // (h + PAD), area) < MOST
     table, area = {name: value[keep] for name, value in table.items()}, area[keep]
     row, x = table["centroid_weighted-0"], table["centroid_weighted-1"]
     frame = (row // (h + PAD)).astype(int)
@@ -133,6 +134,15 @@ def objects(frames: np.ndarray) -> dict[str, np.ndarray]:
         "misfits": misfits(grown, cover, table, radius, h),
         "box": box,
     }
+
+
+def crowded(frame: np.ndarray, area: np.ndarray) -> np.ndarray:
+    """How many larger objects there are in the frame of each object, (K,)."""
+    order = np.lexsort((-area, frame))
+    first = np.searchsorted(frame[order], frame[order])
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order)) - first
+    return rank
 
 
 def misfits(grown: np.ndarray, cover: np.ndarray, table: dict, radius: np.ndarray, height: int) -> np.ndarray:
@@ -153,7 +163,7 @@ def misfits(grown: np.ndarray, cover: np.ndarray, table: dict, radius: np.ndarra
         size = torch.from_numpy(radius[part]).float()[:, None, None]
         for shape in range(len(SHAPES)):
             drawn = coverage(outline(dx, dy, shape, size), 1 / height)
-            near = torch.stack([((blurred(drawn, soft) - own) ** 2).sum((-1, -2)) for soft in SOFT])  # (3, K)
+            near = torch.stack([((blurred(drawn, soft) - own) ** 2).sum((-1, -2)) for soft in SOFT])  # (4, K)
             out[part, shape] = near.amin(0) / own.sum((-1, -2)).clamp(min=1e-6)
     return out
 

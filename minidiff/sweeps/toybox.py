@@ -19,7 +19,7 @@ from minidiff.scale import pick
 from minidiff.sweeps.row import Row, Sweep
 
 SPOILS = ("clean", "blur", "noise", "h264")
-RADII = (0.03, 0.04, 0.05, 0.06, 0.07, 0.095, 0.125)  # heights; the last three are the world's sizes
+RADII = (0.04, 0.05, 0.06, 0.07, 0.095, 0.125)  # heights; the last three are the world's sizes
 
 
 def spoiled(clips: Tensor, how: str, generator: Generator) -> Tensor:
@@ -78,14 +78,16 @@ def floor(height: int, spoil: str) -> Row:
     return row | {"fell": len(found) / max(len(gravity), 1), "fallers": len(gravity), "n": len(grades)}
 
 
-def told_apart(height: int, radius: float) -> Row:
-    """The share of single objects of one radius whose shape and colour are right in one frame."""
+def told_apart(height: int, spoil: str, radius: float) -> Row:
+    """The share of single objects of one radius, in one frame, whose shape is right; and that are found at all."""
     n = pick(smoke=20, laptop=1000)
-    spec = sample(n, Generator().manual_seed(91), World((1, 1), lit=0), frames=1)
-    seen = list(look(render(replace(spec, radius=torch.where(spec.shape >= 0, radius, 0.0)), height)))
+    generator = Generator().manual_seed(91)
+    spec = sample(n, generator, World((1, 1), lit=0), frames=1)
+    spec = replace(spec, radius=torch.where(spec.shape >= 0, radius, 0.0))
+    seen = [view.tracks for view in look(spoiled(render(spec, height), spoil, generator))]
     shapes = [tuple(SHAPES)[i] for i in spec.shape[:, 0].tolist()]
-    right = [len(v.tracks) == 1 and v.tracks[0].shape == shape for v, shape in zip(seen, shapes, strict=True)]
-    return {"found": float(np.mean([len(v.tracks) == 1 for v in seen])), "shape": float(np.mean(right)), "n": n}
+    right = [len(tracks) == 1 and tracks[0].shape == shape for tracks, shape in zip(seen, shapes, strict=True)]
+    return {"found": float(np.mean([len(tracks) == 1 for tracks in seen])), "shape": float(np.mean(right)), "n": n}
 
 
 FLOORS = Sweep(
@@ -95,6 +97,6 @@ FLOORS = Sweep(
 )
 SIZES_SWEEP = Sweep(
     "From which size on the five shapes are told apart in one frame",
-    lambda: [{"height": height, "radius": radius} for height in (32, 64) for radius in RADII],
+    lambda: [{"height": h, "spoil": s, "radius": r} for h in (32, 64) for s in SPOILS for r in RADII],
     told_apart,
 )

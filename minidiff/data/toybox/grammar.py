@@ -17,7 +17,7 @@ from minidiff.data.toybox.spec import COLOURS, DIRECTIONS, MOTIONS, SHAPES, SIZE
 SIDES = ("left", "right")
 SPEEDS = ("slowly", "quickly")
 PLACES = ("top left", "top", "top right", "left", "middle", "right", "bottom left", "bottom", "bottom right")
-WORDS = 60  # the longest caption that is read
+WORDS = 70  # the longest caption that is read
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def tokens(caption: str) -> list[str]:
                 if near
                 else "a sentence that is known: a red circle drifts left"
             )
-            raise ValueError(f"unknown word {word!r} in {' '.join(words[:20])!r}; {near}")
+            raise ValueError(f"unknown word {word[:30]!r} in {' '.join(words[:20])[:200]!r}; {near}")
     if len(words) > WORDS:
         raise ValueError(f"the caption has {len(words)} words: expected {WORDS} or fewer, about up to 4 objects")
     return words

@@ -15,7 +15,7 @@ MISTAKES = ("recolour", "freeze", "shuffle", "reversed gravity", "double", "tele
 def plant(spec: Spec, mistake: str, generator: Generator, height: int = 32) -> Tensor:
     """The clips of a spec, (B,3,F,H,W) in [-1, 1], each with one mistake.
 
-    `recolour`: the first object takes the next colour for the last third. `freeze`: nothing moves. `shuffle`: the
+    `recolour`: the first object takes another colour for the last third. `freeze`: nothing moves. `shuffle`: the
     frames in another order. `reversed gravity`: what bounces hangs from the ceiling instead. `double`: the first
     object is there twice. `teleport`: it leaps in mid-clip. ValueError for an unknown mistake, or one that needs
     something that a clip lacks. Example: `plant(sample(8, g, "two"), "shuffle", g)`.
@@ -24,12 +24,21 @@ def plant(spec: Spec, mistake: str, generator: Generator, height: int = 32) -> T
         raise ValueError(f"mistake={mistake!r}: expected one of {', '.join(MISTAKES)}")
     if spec.frames < 6:
         raise ValueError(f"frames={spec.frames}: a mistake needs time to be seen, 6 frames or more")
+    at = places(spec)
+    if mistake in ("freeze", "shuffle"):
+        edge = camera(spec, torch.arange(spec.frames, device=at.device).float())
+        still = (at - at[:, :1]).abs().flatten(1).amax(1) + edge.abs().amax(1) < 0.01
+        if still.any():
+            raise ValueError(f"{mistake}: nothing moves in clip {int(still.nonzero()[0])}, so nobody could see it")
     if mistake == "freeze":
         return render(spec, height)[:, :, :1].expand(-1, -1, spec.frames, -1, -1).clone()
     if mistake == "shuffle":
         clips = render(spec, height)
         for clip in clips:
-            clip[:] = clip[:, torch.randperm(spec.frames, generator=generator, device=generator.device)]
+            order = torch.arange(spec.frames)
+            while (order.diff() == 1).sum() > spec.frames / 4:  # hardly a frame follows its own
+                order = torch.randperm(spec.frames, generator=generator, device=generator.device)
+            clip[:] = clip[:, order.to(clip.device)]
         return clips
     if mistake == "recolour":
         late = 2 * spec.frames // 3
@@ -39,7 +48,6 @@ def plant(spec: Spec, mistake: str, generator: Generator, height: int = 32) -> T
             clip[0] = free[int(torch.randint(len(free), (), generator=generator, device=generator.device))]
         early, then = render(spec, height), render(replace(spec, colour=colour), height)
         return torch.cat([early[:, :, :late], then[:, :, late:]], 2)
-    at = places(spec)
     if mistake == "reversed gravity":
         falls = spec.motion == BOUNCES
         if not falls.any(1).all():

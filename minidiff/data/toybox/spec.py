@@ -28,6 +28,7 @@ SHAPES = {  # name: what `outline` needs; the distance of the boundary comes wit
     "star": (5, 0.5),
     "ring": (0, 0.55),  # no corners; radius of the hole over radius of the rim
 }
+# Sizes and speeds are those of pictures as wide as high, or wider; a narrow picture has smaller ones: `unit`.
 SIZES = {"small": 0.07, "medium": 0.095, "large": 0.125}  # radius of the disc of the same area: size tells no shape
 MOTIONS = ("rests", "drifts", "bounces", "collides", "orbits", "passes")
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
@@ -36,6 +37,11 @@ FLOOR = 0.88  # y of the floor
 SHOTS = 2  # a clip has one shot, or two with a cut between them
 WAVES = 5  # that the backdrop is a sum of
 VOCABULARY = tuple((Path(__file__).parent / "vocabulary.txt").read_text().split())  # order fixed: weights depend on it
+
+
+def unit(aspect: float) -> float:
+    """By what sizes and speeds are multiplied: the shorter side of the picture, in heights."""
+    return min(1.0, aspect)
 
 
 class Batch:

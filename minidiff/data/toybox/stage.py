@@ -8,9 +8,9 @@ from torch import Generator, Tensor
 
 from minidiff.data.toybox.grammar import PLACES, SIDES, SPEEDS, Scene, Thing, parse, short, write
 from minidiff.data.toybox.motion import camera, places
-from minidiff.data.toybox.plan import ANY, Plan, World, fill
-from minidiff.data.toybox.spec import COLOURS, DIRECTIONS, MOTIONS, SHAPES, SIZES, TURNS, Spec
-from minidiff.data.toybox.world import PLANS, SLOW, settle
+from minidiff.data.toybox.plan import ANY, EVENT, LEAST, Plan, World, fill
+from minidiff.data.toybox.spec import COLOURS, DIRECTIONS, MOTIONS, SHAPES, SIZES, TURNS, Spec, unit
+from minidiff.data.toybox.world import PLANS, SLOW, asked, settle
 
 WAYS = (*DIRECTIONS, *TURNS)
 WORDS = {"colour": tuple(COLOURS), "shape": tuple(SHAPES), "size": tuple(SIZES), "motion": MOTIONS, "direction": WAYS,
@@ -22,7 +22,8 @@ def describe(spec: Spec) -> list[Scene]:
     zero = torch.zeros(1, device=spec.start.device)
     first = places(spec, zero)[:, 0]  # (B, N, 2)
     col = ((first[..., 0] - camera(spec, zero)) / spec.aspect * 3).long().clamp(0, 2)
-    radii = torch.tensor(list(SIZES.values()), device=zero.device)
+    scale = unit(spec.aspect)
+    radii = scale * torch.tensor(list(SIZES.values()), device=zero.device)
     x, y = spec.velocity[:, 0].unbind(-1)
     straight = torch.where(x.abs() >= y.abs(), (x > 0).long(), 2 + (y > 0).long())
     turn = 4 + (spec.orbit[:, 0, :, 2] < 0).long()
@@ -33,7 +34,7 @@ def describe(spec: Spec) -> list[Scene]:
         "place": col + 3 * (first[..., 1] * 3).long().clamp(0, 2),
         "motion": spec.motion,
         "direction": torch.where(spec.motion == MOTIONS.index("orbits"), turn, straight),
-        "speed": (spec.velocity[:, 0].norm(dim=-1) > 1.2 * SLOW[1]).long(),
+        "speed": (spec.velocity[:, 0].norm(dim=-1) > 1.2 * SLOW[1] * scale).long(),
     }
     table = {name: value.tolist() for name, value in numbers.items()}
     partner, light, pan, cut = (v.tolist() for v in (spec.partner, spec.light * spec.lit, spec.pan, spec.cut))
@@ -79,8 +80,9 @@ def stage(
     """
     scenes = [scenes] if isinstance(scenes, str | Scene) else list(scenes)
     scenes = [parse(scene) if isinstance(scene, str) else scene for scene in scenes]
-    if not scenes or frames < 1:
-        raise ValueError(f"{len(scenes)} captions, frames={frames}: expected 1 or more of each")
+    asked(len(scenes), frames, aspect)
+    for scene in scenes:
+        known(scene, frames)
     n, device = max(len(scene.things) for scene in scenes), generator.device
     table = {f.name: torch.full((len(scenes), n), ANY) for f in fields(Thing)}
     for b, scene in enumerate(scenes):
@@ -88,8 +90,6 @@ def stage(
             for name, value in table.items():
                 if (word := getattr(thing, name)) is not None:
                     value[b, i] = word if name == "partner" else WORDS[name].index(word)
-    if frames < 6 and (any(s.cut for s in scenes) or (table["motion"] > 1).any()):
-        raise ValueError(f"frames={frames}: what bounces, collides, orbits, passes or is cut needs 6 or more")
     there = table["shape"] != ANY
     for b, i in (there & (table["colour"] == ANY)).nonzero().tolist():
         free = [c for c in range(len(COLOURS)) if c not in table["colour"][b].tolist()]
@@ -98,16 +98,41 @@ def stage(
         torch.tensor([{"left": 1, "right": 2}.get(getattr(s, k) or "", 0) for s in scenes]) for k in ("light", "camera")
     ]
     cut = torch.tensor([int(bool(scene.cut)) for scene in scenes])
-    asked = Plan(**table, light=way[0], pan=way[1], cut=cut).to(device)
-    plan = fill(asked, World(), generator, frames)
-    for _ in range(PLANS):
+    said = Plan(**table, light=way[0], pan=way[1], cut=cut, lead=table["motion"][:, 0]).to(device)
+    plan = fill(said, World(), generator, frames)
+    for _ in range(8 * PLANS):
         spec, left = settle(plan, generator, "any", frames, aspect)
         if not len(left):
             return spec
-        other = fill(asked[left], World(), generator, frames)  # another direction where none is said, say
+        other = fill(said[left], World(), generator, frames)  # another direction where none is said, say
         plan = plan.put(left, other)
     raise ValueError(f"no room in {frames} frames of aspect {aspect:g} for {write(scenes[int(left[0])])!r}: "
                      "ask for fewer, smaller or slower objects, or other places")  # fmt: skip
+
+
+def known(scene: Scene, frames: int) -> None:
+    """ValueError naming what is no word of this world, or what has no time to happen in so few frames."""
+    if not 1 <= len(scene.things) <= 4:
+        raise ValueError(f"the scene has {len(scene.things)} objects: expected 1 to 4")
+    for i, thing in enumerate(scene.things):
+        for name, words in WORDS.items():
+            if (word := getattr(thing, name)) not in (*words, None) or (name == "shape" and word is None):
+                raise ValueError(f"object {i} of the scene has {name} {word!r}: expected one of {', '.join(words)}")
+        if thing.motion == "collides" and thing.partner is None:
+            raise ValueError(f"object {i} of the scene collides with nobody: give it a partner, the place of another")
+        if thing.partner is not None and not (abs(thing.partner - i) == 1 and 0 <= thing.partner < len(scene.things)):
+            raise ValueError(f"object {i} of the scene has partner {thing.partner}: expected the one beside it")
+    motions = {thing.motion or "rests" for thing in scene.things} - {"rests"}
+    takes = {name: LEAST.get(MOTIONS.index(name), EVENT) for name in sorted(motions)}
+    takes |= {"a pan": EVENT} if scene.camera in SIDES else {}
+    takes |= {"a cut": EVENT} if scene.cut else {}
+    for name, least in takes.items():
+        if frames < least:
+            raise ValueError(f"frames={frames}: {name} takes {least} frames or more to be seen")
+    if scene.cut and motions - {"orbits", "drifts"}:
+        raise ValueError(
+            f"{min(motions - {'orbits', 'drifts'})} and a cut: a shot is too short for it; leave one of them out"
+        )
 
 
 def spoil(scene: Scene, generator: Generator, drop: float = 0.0, wrong: float = 0.0) -> Scene:
@@ -147,8 +172,10 @@ def spoil(scene: Scene, generator: Generator, drop: float = 0.0, wrong: float = 
 def counterfactual(spec: Spec, what: str) -> Spec:
     """The same clips with one thing changed, all else equal to the last number.
 
-    `colour`: the objects' colours move on by one object (a single object takes the next colour); `shape`: the next
-    shape of the same area; `light`: from the other side. Example: `counterfactual(spec, "colour")`.
+    `colour`: the objects' colours move on by one object (a single object takes the next colour); `light`: from the
+    other side; `shape`: the next shape of the same area. What touches the floor or another object touches it with its
+    new outline, so to keep the paths as well draw `render(counterfactual(spec, "shape"), at=places(spec))`.
+    Example: `counterfactual(spec, "colour")`.
     """
     there = spec.shape >= 0
     if what == "light":
