@@ -43,6 +43,20 @@ def solve(name: str, design: np.ndarray, wanted: np.ndarray, extra: int = 0, **v
     return Law(name, off, path, coefficients.size + extra, values), coefficients
 
 
+def search(designs: np.ndarray, wanted: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, float]:
+    """The best of G designs (G, R, C) for values (R, D): which, its coefficients (C, D), path (R, D) and misfit."""
+    coefficients = np.linalg.pinv(designs) @ wanted  # (G, C, D)
+    paths = designs @ coefficients  # (G, R, D)
+    off = np.sqrt(np.mean(np.sum((paths - wanted) ** 2, -1), -1))  # (G,)
+    best = int(off.argmin())
+    return best, coefficients[best], paths[best], float(off[best])
+
+
+def moments(t: np.ndarray) -> np.ndarray:
+    """Times at which a velocity may change, (G,): a tenth of a frame apart, with a sighting or two on either side."""
+    return np.arange(t[0] + 1, t[-1] - 0.9, 0.1)
+
+
 def rests(t: np.ndarray, p: np.ndarray) -> Law:
     """It stays where it is."""
     return solve("rests", np.ones((len(t), 1)), p)[0]
@@ -51,15 +65,12 @@ def rests(t: np.ndarray, p: np.ndarray) -> Law:
 def straight(t: np.ndarray, x: np.ndarray) -> tuple[Law, float]:
     """One coordinate (K,) that keeps its speed, or turns round once, as at an edge: its law and first velocity."""
     plain, c = solve("straight", np.stack([np.ones_like(t), t], 1), x[:, None])
-    best, velocity = plain, float(c[1, 0])
-    if plain.off > 2 * NOISE:
-        for when in np.arange(t[0] + 1, t[-1] - 0.9, 0.1):
-            law, c = solve(
-                "straight", np.stack([np.ones_like(t), np.abs(t - when)], 1), x[:, None], 1, when=float(when)
-            )
-            if law.off < best.off / 2 or (best is not plain and law.off < best.off):
-                best, velocity = law, -float(c[1, 0])
-    return best, velocity
+    if plain.off > 2 * NOISE and len(when := moments(t)):
+        after = np.abs(t - when[:, None])  # (G, K)
+        best, turned, path, off = search(np.stack([np.ones_like(after), after], -1), x[:, None])
+        if off < plain.off / 2:
+            return Law("straight", off, path, 3, {"when": float(when[best])}), -float(turned[1, 0])
+    return plain, float(c[1, 0])
 
 
 def drifts(t: np.ndarray, p: np.ndarray) -> Law:
@@ -74,23 +85,20 @@ def orbits(t: np.ndarray, p: np.ndarray) -> Law | None:
     """It goes round a circle: `radius`, `rate` in radians a frame (positive is clockwise), centre `x`, `y`."""
     if len(t) < 5:
         return None
+    flat = np.concatenate([p[:, 0], p[:, 1]])[:, None]  # (2K, 1)
 
-    def at(rate: float) -> tuple[Law, np.ndarray]:
-        cos, sin = np.cos(rate * t), np.sin(rate * t)
-        one, zero = np.ones_like(t), np.zeros_like(t)
+    def designs(rates: np.ndarray) -> np.ndarray:
         # x = cx + a cos - b sin, y = cy + b cos + a sin: four constants for both coordinates
-        design = np.concatenate([np.stack([one, zero, cos, -sin], 1), np.stack([zero, one, sin, cos], 1)])
-        flat, c = solve("orbits", design, np.concatenate([p[:, 0], p[:, 1]])[:, None])
-        path = flat.path.reshape(2, -1).T
-        off = float(np.sqrt(np.mean(np.sum((path - p) ** 2, -1))))
-        return Law("orbits", off, path, 5), c[:, 0]
+        cos, sin = np.cos(rates[:, None] * t), np.sin(rates[:, None] * t)
+        one, zero = np.ones_like(cos), np.zeros_like(cos)
+        return np.concatenate([np.stack([one, zero, cos, -sin], -1), np.stack([zero, one, sin, cos], -1)], 1)
 
-    rates = [s * r for s in (1, -1) for r in np.linspace(0.25, 0.9, 27)]
-    best = min(rates, key=lambda r: at(r)[0].off)
-    fine = min(np.linspace(best - 0.03, best + 0.03, 31), key=lambda r: at(r)[0].off)
-    law, c = at(float(fine))
-    radius = float(np.hypot(c[2], c[3]))
-    law.values |= {"radius": radius, "rate": float(fine), "x": c[0], "y": c[1]}
+    rates = np.concatenate([sign * np.linspace(0.25, 0.9, 27) for sign in (1, -1)])
+    rates = rates[search(designs(rates), flat)[0]] + np.linspace(-0.03, 0.03, 31)
+    best, c, path, off = search(designs(rates), flat)
+    radius, (x, y) = float(np.hypot(c[2, 0], c[3, 0])), c[:2, 0]
+    values = {"radius": radius, "rate": float(rates[best]), "x": float(x), "y": float(y)}
+    law = Law("orbits", off * 2**0.5, path.reshape(2, -1).T, 5, values)  # off a place, not a coordinate
     return law if 0.05 < radius < 0.6 else None
 
 
@@ -150,14 +158,12 @@ def falls(t: np.ndarray, p: np.ndarray) -> Law | None:
 
 def breaks(t: np.ndarray, p: np.ndarray) -> Law | None:
     """Its velocity changes once, at time `when`: `vx vy` before, `wx wy` after. It does not leap there."""
-    best = None
-    for when in np.arange(t[0] + 1, t[-1] - 0.9, 0.1):
-        design = np.stack([np.ones_like(t), np.minimum(t - when, 0), np.maximum(t - when, 0)], 1)
-        law, c = solve("breaks", design, p, 1)
-        law.values |= {"vx": c[1, 0], "vy": c[1, 1], "wx": c[2, 0], "wy": c[2, 1], "when": float(when)}
-        if best is None or law.off < best.off:
-            best = law
-    return best
+    if not len(when := moments(t)):
+        return None
+    since = t - when[:, None]  # (G, K)
+    best, c, path, off = search(np.stack([np.ones_like(since), since.clip(max=0), since.clip(min=0)], -1), p)
+    speeds = {"vx": c[1, 0], "vy": c[1, 1], "wx": c[2, 0], "wy": c[2, 1]}
+    return Law("breaks", off, path, 7, {k: float(v) for k, v in speeds.items()} | {"when": float(when[best])})
 
 
 @dataclass

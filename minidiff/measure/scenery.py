@@ -28,8 +28,8 @@ def scenery(frames: np.ndarray) -> Scenery:
     seen = Scenery((f, h, w), camera=np.zeros(f))
     grey = frames.mean(-1)
     chroma = np.abs(frames - grey[..., None]).max(-1)
-    near = np.abs(uniform_filter(frames - grey[..., None], (0, 5, 5, 0))).max(-1) > 0.02  # pyright: ignore
-    free = uniform_filter(near.astype(float), (0, 3, 3)) < 0.01  # pyright: ignore  # far from any object
+    tinge = np.abs(uniform_filter(frames - grey[..., None], (0, 5, 5, 0))).max(-1)  # pyright: ignore
+    near = tinge > max(0.02, 4 * float(np.median(tinge)))  # an object, or within two pixels of one
     sky = slice(0, int(FLOOR * h) - 1)
     profile = np.median(grey[:, sky], axis=(0, 1))  # (W,)
     light = float(np.median(grey[:, sky]))
@@ -40,15 +40,17 @@ def scenery(frames: np.ndarray) -> Scenery:
         left = first + 1 - share[first] - (share[first - 1] if first else 0)
         right = last + share[last] + (share[last + 1] if last + 1 < w else 0)
         seen.wall = (left / h, right / h)
-        free &= ~uniform_filter(dark.astype(float), 3).astype(bool)
+        near |= uniform_filter(dark.astype(float), 3) > 0
     smooth = uniform_filter(grey, (0, 7, 7))[:, sky]  # pyright: ignore
-    both = free[1:, sky] & free[:-1, sky]
+    both = ~near[1:, sky] & ~near[:-1, sky]
     change = smooth[1:] - smooth[:-1]
     change = np.abs(change - change.mean((1, 2), keepdims=True))  # brighter all over is no cut
     steps = np.array([np.median(c[b]) if b.any() else 0.0 for c, b in zip(change, both, strict=True)])
     if f > 2 and steps.max() > 2 * np.median(steps) + 0.012:
         seen.cut = int(steps.argmax()) + 1
     smooth = uniform_filter(grey, (0, 5, 5))[:, sky]  # pyright: ignore
+    free = uniform_filter(near.astype(float), (0, 5, 9))[:, sky] < 0.01  # pyright: ignore  # ... nor where it may shift to
+    both = free[1:] & free[:-1]
     moves = np.array([0.0 if t + 1 == seen.cut else shift(smooth[t], smooth[t + 1], both[t]) / h for t in range(f - 1)])
     camera = np.concatenate([[0.0], np.cumsum(moves)])
     if np.abs(camera).max() > STILL:
@@ -71,8 +73,9 @@ def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
     for _ in range(6):
         there = np.stack([np.interp(x - moved, x, row) for row in other])
         slope, left = np.gradient(there, axis=1)[:, 3:-3][inner], (one - there)[:, 3:-3][inner]
+        slope = slope - slope.mean()  # brighter all over is no motion
         power = float((slope**2).sum())
         if power < 1e-8:
             return 0.0
-        moved = float(np.clip(moved - (slope * (left - left.mean())).sum() / power, -3, 3))
+        moved = float(np.clip(moved - (slope * left).sum() / power, -3, 3))
     return moved

@@ -48,8 +48,8 @@ class Track:
 
     @property
     def good(self) -> np.ndarray:
-        """Which sightings to trust, (K,): the whole ones; where none is, the clear ones; else all."""
-        best = self.whole if self.whole.any() else self.clear
+        """Which sightings to trust, (K,): the whole ones; where most are not, the clear ones; else all."""
+        best = self.whole if 2 * self.whole.sum() > self.clear.sum() else self.clear
         return best if best.any() else np.ones_like(best)
 
     @property
