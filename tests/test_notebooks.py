@@ -13,13 +13,17 @@ import jupytext
 import nbformat
 import pytest
 import torch
+from torch import Generator
 
 from minidiff import predict, sample, schedule
 from minidiff.course.contract import problems
 from minidiff.course.exercises import all_exercises
+from minidiff.data import toybox
 from minidiff.data.toy import FiniteSet, two_peaks
+from minidiff.data.toybox import spec
 from minidiff.files import root
 from minidiff.measure import frechet as frechet_module
+from minidiff.measure.tracks import objects, pixels
 from minidiff.nn import attention
 from minidiff.nn.attention import Attention
 from minidiff.nn.dit import Block, patchify
@@ -238,6 +242,20 @@ def six_knobs(space: dict) -> bool:
     return bool(torch.allclose(ours, block(x[:, None], told[:, None], None)[:, 0], atol=1e-4))
 
 
+def seeing(space: dict) -> bool:
+    clips = toybox.render(toybox.sample(12, Generator().manual_seed(5), "two"))
+    for frame, picture in zip(pixels(clips)[:, 4:5], clips[:, :, 4], strict=True):
+        ours, found = space["find"](picture), objects(frame)
+        theirs = zip(found["colour"], found["y"] * 32 - 0.5, found["x"] * 32 - 0.5, strict=True)
+        theirs = [(list(spec.COLOURS)[int(colour)], y, x) for colour, y, x in theirs]
+        if sorted(o[0] for o in ours) != sorted(t[0] for t in theirs):
+            return False
+        gaps = [min(abs(o[1] - t[1]) + abs(o[2] - t[2]) for t in theirs if t[0] == o[0]) for o in ours]
+        if max(gaps) > 0.01:
+            return False
+    return True
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -252,6 +270,7 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "05_ddpm-images nn.unet.UNet": walk,
     "05_ddpm-images measure.frechet.frechet": frechet,
     "07_guidance predict.guide": guided_by,
+    "09_gradable-world measure.tracks.objects": seeing,
     "10_autoencoders nn.vae.vae_loss": vae_bill,
     "11_latent-diffusion recipes.latent.pictures": from_latents,
     "12_attention nn.attention.Attention": looking,
@@ -325,6 +344,8 @@ def test_the_comparison_would_see_a_mistake():
     assert not frechet(changed(path, index, "- 2 * mixed", "- mixed"))
     path, index = built_cells()["07_guidance predict.guide"]
     assert not guided_by(changed(path, index, "none + w * (told - none)", "told + w * (told - none)"))
+    path, index = built_cells()["09_gradable-world measure.tracks.objects"]
+    assert not seeing(changed(path, index, "*i.centroid_weighted", "*i.centroid"))
     path, index = built_cells()["10_autoencoders nn.vae.vae_loss"]
     assert not vae_bill(changed(path, index, "/ x[0].numel()", "/ m[0].numel()"))
     path, index = built_cells()["11_latent-diffusion recipes.latent.pictures"]

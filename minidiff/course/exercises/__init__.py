@@ -23,6 +23,7 @@ CHAPTERS = (
     "targets",
     "ddpm_images",
     "guidance",
+    "gradable_world",
     "autoencoders",
     "latent_diffusion",
     "attention",

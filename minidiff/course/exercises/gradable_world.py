@@ -93,7 +93,7 @@ def _polynomial(y: Tensor) -> Tensor:
 
 GRAVITY = exercise(
     "gradable-world.gravity",
-    "Weigh the world",
+    "Measure gravity",
     2,
     15,
     inputs=_fall,
