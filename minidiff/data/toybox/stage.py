@@ -100,7 +100,7 @@ def stage(
     cut = torch.tensor([int(bool(scene.cut)) for scene in scenes])
     said = Plan(**table, light=way[0], pan=way[1], cut=cut, lead=table["motion"][:, 0]).to(device)
     plan = fill(said, World(), generator, frames)
-    for _ in range(8 * PLANS):
+    for _ in range(PLANS):
         spec, left = settle(plan, generator, "any", frames, aspect)
         if not len(left):
             return spec

@@ -18,7 +18,7 @@ SLOW, QUICK = (0.014, 0.022), (0.030, 0.040)  # heights a frame
 GRAVITY = (0.010, 0.015)  # heights a frame squared
 GAP = 0.045  # between objects, at every frame: more than a pixel of a 32x32 clip
 EDGE = 0.018  # by which a wall hides more than the object: half a pixel of a 32x32 clip
-PLANS = 4  # rounds of planning anew that find room for nothing, before limits are called impossible
+PLANS = 40  # rounds of planning anew that find room for nothing, before limits are called impossible
 LONGEST = 16  # frames in which nothing leaves the picture or turns at its edge
 
 
@@ -51,7 +51,7 @@ def sample(
         if not len(left):
             return spec
         before, stuck = len(left), stuck + 1 if len(left) == before else 1
-        if stuck == PLANS:
+        if stuck == (PLANS if len(left) < 64 else PLANS // 10):
             what = sorted({MOTIONS[m] for m in plan.lead[left].tolist()})
             raise ValueError(
                 f"no room for {' or '.join(what)} with up to {int((plan.shape[left] >= 0).sum(1).max())} objects in "
