@@ -514,6 +514,9 @@ def test_a_counterfactual_changes_one_thing(full):
         other = toybox.counterfactual(spec, what)
         differs = {k for k, v in spec.tensors().items() if not torch.equal(v, other.tensors()[k])}
         assert differs == {changed}
+    assert torch.equal(toybox.counterfactual(spec, "light").light, -spec.light)
+    there = spec.shape >= 0
+    assert torch.equal(toybox.counterfactual(spec, "shape").shape[there], (spec.shape[there] + 1) % 5)
     two = spec[(spec.shape >= 0).sum(1) == 2]
     assert torch.equal(toybox.counterfactual(two, "colour").colour[:, :2], two.colour[:, [1, 0]])
     with pytest.raises(ValueError, match="what='size'"):

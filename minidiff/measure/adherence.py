@@ -25,7 +25,7 @@ CLOSE = 0.06  # heights between two rims: nearer than this, two objects may have
 STEPS = 0.008  # heights a frame: a camera that moves less stands still
 KICK = 0.004  # heights a frame: a velocity that changes less was not kicked
 SHORT_FLOOR, SHORT = 24, 5  # pixels of height and frames below which light and motion cannot be told
-DARK = 0.1  # of its brightness that the floor loses under a shadow, at least
+DARK = 0.055  # of its brightness that the floor loses under a shadow, at least (no light: 0.05 at most, of 250 clips)
 
 
 @dataclass
