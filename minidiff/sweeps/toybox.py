@@ -91,15 +91,25 @@ def floor(height: int, spoil: str) -> Row:
 
 
 def told_apart(height: int, spoil: str, radius: float) -> Row:
-    """The share of single objects of one radius, in one frame, whose shape is right; and that are found at all."""
+    """The share of single objects of one radius, in one frame, whose shape is right; and that are found at all.
+
+    `margin`: how far off the true shape lies, over how far off the nearest other one does; the median. Below 1 is right.
+    """
     n = pick(smoke=20, laptop=1000)
     generator = Generator().manual_seed(91)
     spec = sample(n, generator, World((1, 1), lit=0), frames=1)
     spec = replace(spec, radius=torch.where(spec.shape >= 0, radius, 0.0))
-    seen = [view.tracks for view in look(spoiled(render(spec, height), spoil, generator))]
-    shapes = [tuple(SHAPES)[i] for i in spec.shape[:, 0].tolist()]
-    right = [len(tracks) == 1 and tracks[0].shape == shape for tracks, shape in zip(seen, shapes, strict=True)]
-    return {"found": float(np.mean([len(tracks) == 1 for tracks in seen])), "shape": float(np.mean(right)), "n": n}
+    found, right, margins = [], [], []
+    for view, shape in zip(
+        look(spoiled(render(spec, height), spoil, generator)), spec.shape[:, 0].tolist(), strict=True
+    ):
+        found.append(len(view.tracks) == 1)
+        right.append(found[-1] and view.tracks[0].shape == tuple(SHAPES)[shape])
+        if found[-1]:
+            misfits = view.tracks[0].misfits[0]
+            margins.append(misfits[shape] / np.delete(misfits, shape).min())
+    share = {"found": float(np.mean(found)), "shape": float(np.mean(right))}
+    return share | {"margin": float(np.median(margins)) if margins else float("nan"), "n": n}
 
 
 FLOORS = Sweep(
