@@ -93,7 +93,7 @@ def floor(height: int, spoil: str) -> Row:
 def told_apart(height: int, spoil: str, radius: float) -> Row:
     """The share of single objects of one radius, in one frame, whose shape is right; and that are found at all.
 
-    `margin`: how far off the true shape lies, over how far off the nearest other one does; the median. Below 1 is right.
+    `margin`: how far off the true shape lies over how far off the nearest other one does, median; below 1 is right.
     """
     n = pick(smoke=20, laptop=1000)
     generator = Generator().manual_seed(91)
