@@ -345,7 +345,7 @@ def test_the_comparison_would_see_a_mistake():
     path, index = built_cells()["07_guidance predict.guide"]
     assert not guided_by(changed(path, index, "none + w * (told - none)", "told + w * (told - none)"))
     path, index = built_cells()["09_gradable-world measure.tracks.objects"]
-    assert not seeing(changed(path, index, "*i.centroid_weighted", "*i.centroid"))
+    assert not seeing(changed(path, index, "*island.centroid_weighted", "*island.centroid"))
     path, index = built_cells()["10_autoencoders nn.vae.vae_loss"]
     assert not vae_bill(changed(path, index, "/ x[0].numel()", "/ m[0].numel()"))
     path, index = built_cells()["11_latent-diffusion recipes.latent.pictures"]

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Mapping
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -32,20 +31,12 @@ def reel(clips: Mapping[str, Tensor], *, alt: str, fps: float = 6, sheet: int = 
     page.emit_png(
         page.png(plots.image_grid(_stack(stills), len(chosen), titles=titles, rows=names)), f"Contact sheet: {alt}"
     )
-    film = [side_by_side(clips, i) for i in range(frames)]
+    film = np.stack([side_by_side(clips, i) for i in range(frames)])
     animate.video(film, alt=alt, fps=fps, poster=0, flickers=flickers)
-    if not page.live() or frames < 2:
-        return
-    import ipywidgets
-
-    @lru_cache(maxsize=512)
-    def picture(i: int) -> tuple[bytes, str]:
-        return page.small_png(film[i]), f"Frame {i + 1} of {frames}"
-
-    step = widgets.slider("frame", (0, frames - 1, 1, 0))
-    button = ipywidgets.Play(min=0, max=frames - 1, interval=round(1000 / fps), show_repeat=True)
-    ipywidgets.jslink((button, "value"), (step, "value"))
-    widgets.emit_widget([step], picture, *picture(0), animate.clip_width(animate.checked(film)), beside=[button])
+    if page.live() and frames > 1:
+        widgets.player(
+            film, [f"Frame {i + 1} of {frames}" for i in range(frames)], "frame", round(1000 / fps), repeat=True
+        )
 
 
 def side_by_side(clips: Mapping[str, Tensor], i: int) -> np.ndarray:

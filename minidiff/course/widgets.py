@@ -76,14 +76,22 @@ def slideshow(frames: Any, labels: Sequence[str], *, alt: str, stills: int = 6) 
     page.emit_png(page.png(animate.filmstrip(clip, labels, stills)), alt)
     if not page.live():
         return invite(f"step through all {len(clip)} pictures")
+    player(clip, [f"Picture {i + 1} of {len(clip)}: {label}" for i, label in enumerate(labels)], "step")
+
+
+def player(clip: np.ndarray, words: Sequence[str], name: str, interval: int = 250, repeat: bool = False) -> None:
+    """A slider called `name` and a play button over frames, uint8 (T, H, W, 3), described by `words`; it waits.
+
+    Live notebooks only. `interval` is in milliseconds a frame; `repeat` offers to start over.
+    """
     import ipywidgets
 
     @lru_cache(maxsize=512)
     def picture(i: int) -> tuple[bytes, str]:
-        return page.small_png(clip[i]), f"Picture {i + 1} of {len(clip)}: {labels[i]}"
+        return page.small_png(clip[i]), words[i]
 
-    step = slider("step", (0, len(clip) - 1, 1, 0))
-    button = ipywidgets.Play(min=0, max=len(clip) - 1, interval=250, show_repeat=False)
+    step = slider(name, (0, len(clip) - 1, 1, 0))
+    button = ipywidgets.Play(min=0, max=len(clip) - 1, interval=interval, show_repeat=repeat)
     ipywidgets.jslink((button, "value"), (step, "value"))
     emit_widget([step], picture, *picture(0), animate.clip_width(clip), beside=[button])
 

@@ -22,7 +22,7 @@ from minidiff.measure.tracks import Track, View, count, look
 
 ATTRIBUTES = ("colour", "shape", "size", "motion", "direction", "speed", "place")
 CLOSE = 0.06  # heights between two rims: nearer than this, two objects may have met
-STEPS = 0.008  # heights a frame: a camera that moves less stands still
+STEPS = 0.004  # heights a frame: a camera that moves less stands still
 KICK = 0.004  # heights a frame: a velocity that changes less was not kicked
 SHORT_FLOOR, SHORT = 24, 5  # pixels of height and frames below which light and motion cannot be told
 DARK = 0.055  # of its brightness that the floor loses under a shadow, at least (no light: 0.05 at most, of 250 clips)
@@ -177,7 +177,7 @@ def read(view: View) -> Seen:
         things.append(Thing(*look_, where, what, move.direction, move.pace(aspect), to))
     light, pan = shadow(view), np.diff(view.camera)
     side = "none" if np.isnan(light["tan"]) else "left" if light["tan"] > 0 else "right"
-    still = not len(pan) or np.abs(np.median(pan)) < STEPS * 0.5
+    still = not len(pan) or np.abs(np.median(pan)) < STEPS
     camera = "none" if still else "right" if np.median(pan) > 0 else "left"
     side = side if h >= SHORT_FLOOR else None
     scene = Scene(tuple(things), side, camera if f > 1 else None, view.cut > 0 if f > 1 else None)

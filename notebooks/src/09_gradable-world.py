@@ -49,19 +49,7 @@ from torch import Generator
 
 from minidiff import pick
 from minidiff.course.notebook import *
-from minidiff.data.toybox import (
-    MISTAKES,
-    World,
-    counterfactual,
-    describe,
-    parse,
-    places,
-    plant,
-    render,
-    sample,
-    stage,
-    write,
-)
+from minidiff.data.toybox import *  # stage, render, sample, parse, ...: the world of this chapter
 from minidiff.data.toybox.spec import COLOURS as TOYS
 from minidiff.measure.adherence import grade, watch
 from minidiff.measure.motion import bounces, drifts, orbits, rests
@@ -201,11 +189,12 @@ def find(picture):  # (3, H, W) in [-1, 1]
     colour = (chroma @ (arrow / length[:, None]).T).argmax(-1)  # (H, W): the nearest direction
     cover = (chroma * (arrow / length[:, None] ** 2)[colour]).sum(-1).clip(0, 1)  # (H, W)
     islands = expand_labels(label(np.where(cover > 0.35, colour + 1, 0)), 2.5)  # connected, of one colour
-    found = regionprops(islands, cover)
-    return [
-        (list(TOYS)[colour[islands == i.label][cover[islands == i.label].argmax()]], *i.centroid_weighted)
-        for i in found
-    ]
+    found = []
+    for island in regionprops(islands, cover):
+        inside = islands == island.label
+        name = list(TOYS)[colour[inside][cover[inside].argmax()]]  # that of its fullest pixel
+        found.append((name, *island.centroid_weighted))
+    return found
 
 
 # %% tags=["core", "stage"]
@@ -237,7 +226,7 @@ for name, row, column in find(first):
 #
 # ## Which law?
 #
-# A track is a list of places. The verifier offers it to the laws in turn, fits each by least squares, and asks what is left over. A law with more constants always fits a little better, so each constant has a price. Here is the pink ring from above, and four of the laws:
+# A track is a list of places. The verifier offers it to the laws in turn, fits each by least squares, and asks what is left over. A law with more constants always fits a little better, so each constant has a price. Here is the pink ring from above, and four of the laws (a drift may turn round once, as at an edge of the world):
 
 # %% tags=["core"]
 ring = watch(films[1:2])[0]
@@ -449,7 +438,8 @@ kinds = {
     "flickering light": render(standing) + light,
 }
 difference = {kind: [float(frame_difference(clip)) for clip in clips] for kind, clips in kinds.items()}
-jitter = {kind: [max(32 * view.physics["jitter"], 1e-3) for view in watch(clips)] for kind, clips in kinds.items()}
+views = {kind: watch(clips) for kind, clips in kinds.items()}
+jitter = {kind: [max(32 * view.physics["jitter"], 1e-3) for view in seen] for kind, seen in views.items()}
 
 # %% tags=["core", "stage"]
 fig, ax = figure(height=2.8)
@@ -460,7 +450,7 @@ ax.legend(fontsize=8)
 show(
     fig,
     alt="Each mark is a clip: frame difference across, jitter up, on a logarithmic axis; one kind of mark for smooth motion, one for trembling, one for flickering light.",
-    mark=f"live: {n} clips of each kind, seeds 11 to 14",
+    mark=f"live: {n} clips of each kind, seeds 11 to 14; a jitter below 0.001 is drawn at 0.001",
 )
 table(
     ["kind", "frame difference, median", "jitter, median"],
