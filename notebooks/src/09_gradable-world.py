@@ -222,7 +222,7 @@ for name, row, column in find(first):
     )
 
 # %% [markdown]
-# Far less than a tenth of a pixel, for objects that are only four to six pixels wide. The shape follows in the same spirit: draw all five shapes in the place found, with the area found, and see which lies closest. Then the objects of one frame are joined to those of the next, by place and never by looks: a ball that changes its colour should be *one* track with two colours, not two balls.
+# A small part of a pixel, for objects that are only a few pixels wide. The shape follows in the same spirit: draw all five shapes in the place found, with the area found, and see which lies closest. Then the objects of one frame are joined to those of the next, by place and never by looks: a ball that changes its colour should be *one* track with two colours, not two balls.
 #
 # ## Which law?
 #
