@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "schedule": "Linear Cosine VP Karras Betas add_noise ell expand uniform_grid rho_grid",
+    "schedule": "Linear Cosine VP Karras Betas add_noise ell expand uniform_grid rho_grid shifted",
     "predict": "Denoiser exact_denoiser guide loss row det solve score",
     "sample": "ddim euler heun dpmpp_2m prior last slerp",
     "scale": "pick",

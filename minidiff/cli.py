@@ -33,6 +33,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--ship", action="store_true", help="evaluate at the end, and replace the shipped weights if better"
     )
+    train.add_argument(
+        "--compile", action="store_true", help="with torch.compile: needs a C++ compiler, pays after some minutes"
+    )
     sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture")
     sample.add_argument("name")
     sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
@@ -78,7 +81,7 @@ def train(args: argparse.Namespace) -> int:
 
     clock = time.perf_counter()
     path: Any
-    *_, path = run.train(args.name, args.scale, pairs(args.set))
+    *_, path = run.train(args.name, args.scale, pairs(args.set), args.compile)
     print(f"{args.name}: trained in {time.perf_counter() - clock:.0f} s, weights in {path}")
     if args.ship:
         metrics = run.evaluate(args.name, path)

@@ -203,6 +203,18 @@ def uniform_grid(n: int, start: float = 1.0, end: float = 0.0) -> Tensor:
     return torch.linspace(start, end, n + 1, dtype=torch.float64)
 
 
+def shifted(t: Tensor, by: float) -> Tensor:
+    """Levels moved towards noise, of t's shape: on `Linear`, the noise of each is `by` times as large beside the data.
+
+    What there is more of (pixels, frames) is still seen in noise that hides a small picture: what a clip is about is
+    decided at higher levels, so train there and sample there. by=1 changes nothing; ValueError for by <= 0.
+    Source: Esser et al. 2024, arXiv 2403.03206, eq. 23. Example: `shifted(uniform_grid(25), 3.0)`.
+    """
+    if not by > 0:
+        raise ValueError(f"by={by}: expected a number above 0, 1 for no shift")
+    return by * t / (1 - t + by * t)
+
+
 def rho_grid(n: int, rho: float = 7.0, low: float = 0.002 / 80, high: float = 1.0) -> Tensor:
     """EDM's spacing: n levels evenly spaced in t^(1/rho) from `high` to `low`, then 0; shape (n+1,), float64.
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise, ell, expand, rho_grid, uniform_grid
+from minidiff.schedule import VP, Betas, Cosine, Karras, Linear, add_noise, ell, expand, rho_grid, shifted, uniform_grid
 
 F64 = torch.float64
 SCHEDULES = [Linear(), Cosine(), VP(), Karras(), Betas()]
@@ -193,6 +193,18 @@ def test_uniform_grid():
     assert uniform_grid(2, 0.2, 1).tolist() == [0.2, 0.6, 1]
     with pytest.raises(ValueError, match="n=0"):
         uniform_grid(0)
+
+
+def test_shifted_levels_have_so_many_times_the_noise():
+    t, linear = torch.linspace(0, 1, 21, dtype=F64), Linear()
+    for by in (0.3, 1.0, 3.0):
+        there = shifted(t, by)
+        ratio, before = (linear.sigma(x[:-1]) / linear.alpha(x[:-1]) for x in (there, t))
+        torch.testing.assert_close(ratio, by * before)
+        assert there[[0, -1]].tolist() == [0, 1] and there.shape == t.shape
+    for by in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            shifted(t, by)
 
 
 def test_rho_grid_is_edms_equation_5():

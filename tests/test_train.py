@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from minidiff.data.toy import two_peaks
+from minidiff.nn.dit import DiT
 from minidiff.nn.mlp import MLP
 from minidiff.predict import Denoiser
 from minidiff.schedule import Linear
@@ -24,7 +25,7 @@ from minidiff.train import checkpoint
 from minidiff.train.batches import fresh, shuffled
 from minidiff.train.checkpoint import CheckpointError
 from minidiff.train.ema import EMA
-from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate, logit_normal
+from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate, logit_normal, noisier
 
 RUN = """
 import sys, torch
@@ -370,3 +371,27 @@ def test_logit_normal_levels_favour_the_middle_and_reach_the_loss():
     drawn = denoising_loss(denoise, (x0,), torch.Generator().manual_seed(1), levels=logit_normal)[1]
     plain = denoising_loss(denoise, (x0,), torch.Generator().manual_seed(1))[1]
     assert drawn.std() < 0.23 < 0.27 < plain.std()
+
+
+def test_noisier_levels_are_those_of_logit_normal_with_three_times_the_noise():
+    t = noisier(20_000, torch.Generator().manual_seed(0))
+    odds = (t / (1 - t)).log()
+    assert abs(float(odds.mean()) - math.log(3)) < 0.03 and abs(float(odds.std()) - 1) < 0.03
+
+
+def test_a_share_of_the_batches_has_a_level_for_every_frame():
+    """The loss of a frame is then that of its own level: with an exact denoiser of zeros, sigma^2 in the row eps."""
+    denoise = Denoiser(DiT(3, 32, 1, 1, patch=(1, 4, 4)), Linear(), "eps")  # fresh: it answers 0
+    clips, drawn = torch.zeros(64, 3, 5, 8, 8), []
+    for seed in range(60):
+        losses, t = denoising_loss(denoise, (clips,), torch.Generator().manual_seed(seed), apart=0.3)
+        drawn.append(t.ndim)
+        assert losses.shape == (64,) and t.shape in ((64,), (64, 5))
+    assert 0.15 < drawn.count(2) / len(drawn) < 0.45
+    losses, t = denoising_loss(denoise, (clips,), torch.Generator().manual_seed(0), apart=1.0, space="x0")
+    losses, gain = (
+        losses.detach(),
+        ((t / (1 - t)) ** 2).mean(1),
+    )  # an error in eps counts (sigma/alpha)^2 in x0, frame by frame
+    assert float((losses / gain).log().abs().mean()) < 0.3 < float((losses / gain.roll(1)).log().abs().mean())
+    assert denoising_loss(denoise, (clips,), torch.Generator(), apart=0.0)[1].ndim == 1

@@ -10,13 +10,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import av
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
 from minidiff.course import page, plots
+from minidiff.data.clips import encode
 
 
 def figure_frame(fig: Figure) -> np.ndarray:
@@ -49,19 +49,7 @@ def mp4(frames: Any, fps: float = 12) -> bytes:
 
     The same frames give the same bytes. Example: `len(mp4(np.zeros((12, 64, 64, 3), np.uint8)))`.
     """
-    clip = checked(frames)
-    clip = np.pad(clip, ((0, 0), (0, clip.shape[1] % 2), (0, clip.shape[2] % 2), (0, 0)), mode="edge")
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        # x264's mbtree gives other bytes once in 100 runs or so (seen with PyAV 18.1); off, it costs little here.
-        options = {"crf": "28", "preset": "slow", "x264-params": "mbtree=0"}
-        stream = container.add_stream("libx264", rate=int(fps), options=options)
-        stream.height, stream.width, stream.pix_fmt = clip.shape[1], clip.shape[2], "yuv420p"
-        stream.codec_context.thread_count = 1  # how x264 splits work among threads shows in the bytes too
-        for frame in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
+    return encode(checked(frames), ".mp4", round(fps), crf=28)
 
 
 def filmstrip(frames: Any, labels: Sequence[str], count: int = 6) -> Figure:

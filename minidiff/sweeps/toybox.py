@@ -1,13 +1,15 @@
 """What the verifier of the Toybox gets right on true clips: the floor under every figure of later chapters."""
 
-import io
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Generator, Tensor
 
+from minidiff.data import clips as files
 from minidiff.data.toybox import motion, sample
 from minidiff.data.toybox.plan import World
 from minidiff.data.toybox.render import render
@@ -32,22 +34,9 @@ def spoiled(clips: Tensor, how: str, generator: Generator) -> Tensor:
 
 
 def h264(clip: Tensor, crf: int = 23) -> Tensor:
-    """A clip (3,F,H,W) written as H.264 in yuv420p and read again. Needs the extra `course` (PyAV)."""
-    import av
-
-    frames = ((clip.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0).numpy()
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=12, options={"crf": str(crf), "preset": "medium"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
-    file.seek(0)
-    with av.open(file, "r") as container:
-        read_ = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    return torch.from_numpy(np.stack(read_)).permute(3, 0, 1, 2).float() / 127.5 - 1
+    """A clip (3,F,H,W) written as H.264 in yuv420p and read again."""
+    with tempfile.TemporaryDirectory() as folder:
+        return files.read(files.write(Path(folder) / "clip.mp4", clip, crf=crf)).frames
 
 
 def floor(height: int, spoil: str) -> Row:

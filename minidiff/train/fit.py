@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 from minidiff import predict
+from minidiff.schedule import shifted
 from minidiff.train.batches import Batch, step_generator
 from minidiff.train.ema import EMA
 from minidiff.train.resume import deferred_interrupt, open_log, restore_state, save_state
@@ -63,6 +64,11 @@ def logit_normal(n: int, generator: Generator) -> Tensor:
     return torch.randn(n, generator=generator).sigmoid()
 
 
+def noisier(n: int, generator: Generator) -> Tensor:
+    """n noise levels for clips, (n,): those of `logit_normal`, `shifted` by 3. Example: `noisier(4, Generator())`."""
+    return shifted(logit_normal(n, generator), 3.0)
+
+
 def held_below(t: Tensor, floor: float = 0.05) -> Tensor:
     """A weight for the row x0 in the space of flow, whose factor on `Linear` is 1/t^2: held at 1/floor^2 from there.
 
@@ -80,16 +86,21 @@ def denoising_loss(
     space: str | None = None,
     weight: Callable[[Tensor], Tensor] | None = None,
     levels: Callable[[int, Generator], Tensor] = uniform,
+    apart: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. Returns losses and levels, (B,) each.
+    """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. Returns losses and levels, (B,) each,
+    or (B,F) levels.
 
     batch: (x0,) or (x0, labels). drop: the share of labels replaced by the network's null label, so that one network
     learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). space, weight: `predict.loss`.
-    levels: how t is drawn, `uniform` or `logit_normal`.
+    levels: how t is drawn, `uniform` or `logit_normal`. apart: the share of batches of clips (B,C,F,H,W) in which every
+    frame has a level of its own (Chen et al. 2024, arXiv 2407.01392); in the others a clip has one.
     Example: `fit(denoise, shuffled([x0, labels], 128), 1000, loss=partial(denoising_loss, drop=0.1))`.
     """
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
-    t = levels(len(x0), generator).to(x0)
+    frames = x0.shape[2] if apart and float(torch.rand((), generator=generator)) < apart else 0
+    t = levels(len(x0) * max(1, frames), generator).to(x0)
+    t = t.view(len(x0), frames) if frames else t  # (B, F) or (B,)
     t = t.clamp_min(1e-5) if space else t  # the factor between two rows may be infinite where nothing is hidden
     eps = torch.randn(x0.shape, generator=generator).to(x0)
     if not 0 <= drop <= 1 or (drop and getattr(denoise, "null", None) is None):
