@@ -112,3 +112,85 @@ def test_a_channel_that_tells_nothing_is_named():
         net.measure_scale([torch.randn(4, 3, 16, 16)])
     with pytest.raises(ValueError, match="uint8, the weights float32"):
         net.encode(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+
+
+def clip_vae(time: int = 4, seed: int = 0) -> VAE:
+    """A small autoencoder of clips, in float64, with weights that leave nothing at zero."""
+    torch.manual_seed(seed)
+    return VAE(3, latent=4, down=4, base=8, time=time).double().eval()
+
+
+@pytest.mark.parametrize("time", [1, 2, 4, 8])
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_clips_have_a_latent_for_the_first_frame_and_one_for_every_few_more(time, k):
+    vae, clip = clip_vae(time), torch.randn(2, 3, 1 + time * k, 8, 12).double()
+    z = vae.encode(clip)
+    assert z.shape == (2, 4, 1 + k, 2, 3) and vae.decode(z).shape == clip.shape
+    x_hat, kl = vae(clip, torch.Generator().manual_seed(0))
+    assert x_hat.shape == clip.shape and kl.shape == vae.bits(clip).shape == (2,)
+
+
+@pytest.mark.parametrize("time", [1, 2, 4])
+def test_no_latent_sees_a_frame_that_is_yet_to_come(time):
+    """A frame is changed, and the latents that change are its own and later ones; the same when decoding."""
+    vae, clip = clip_vae(time), torch.randn(1, 3, 1 + 3 * time, 8, 8).double()
+    z = vae.encode(clip)
+    for frame in range(clip.shape[2]):
+        other = clip.clone()
+        other[:, :, frame] += 1
+        moved = (vae.encode(other) - z).abs().amax((0, 1, 3, 4)) > 1e-9
+        own = -(-frame // time)  # frame 0 is alone
+        assert not moved[:own].any() and moved[own], (frame, moved)
+    x = vae.decode(z)
+    for k in range(z.shape[2]):
+        other = z.clone()
+        other[:, :, k] += 1
+        moved = (vae.decode(other) - x).abs().amax((0, 1, 3, 4)) > 1e-9
+        own = 0 if k == 0 else 1 + (k - 1) * time
+        assert not moved[:own].any() and moved[own], (k, moved)
+
+
+def test_an_image_is_a_clip_of_one_frame_and_a_long_clip_is_coded_as_it_comes():
+    vae, clip = clip_vae(4), torch.randn(2, 3, 13, 8, 8).double()
+    z = vae.encode(clip)
+    torch.testing.assert_close(z[:, :, :1], vae.encode(clip[:, :, :1]))
+    torch.testing.assert_close(z[:, :, :3], vae.encode(clip[:, :, :9]))
+    torch.testing.assert_close(vae.decode(z[:, :, :2]), vae.decode(z)[:, :, :5])
+
+
+def test_latents_of_clips_are_scaled_channel_by_channel():
+    vae = clip_vae(2)
+    batches = [torch.randn(3, 3, 5, 8, 8).double() for _ in range(4)]
+    vae.measure_scale(batches)
+    z = torch.cat([vae.encode(x) for x in batches])
+    assert float(z.mean((0, 2, 3, 4)).abs().max()) < 1e-6 and float((z.std((0, 2, 3, 4)) - 1).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 12, 8, 8), r"12 frames: .* takes 1 \+ 4 k of them, 9 or 13"),
+        ((1, 3, 0, 8, 8), r"0 frames: .* 1 or 5"),
+        ((1, 3, 2, 8, 8), r"2 frames: .* 1 or 5"),
+        ((1, 3, 5, 8, 10), "multiples of 4"),
+        ((1, 1, 5, 8, 8), r"clips \(B, 3, F, H, W\)"),
+        ((1, 3, 8, 8), "an image is a clip of one frame"),
+    ],
+)
+def test_clips_that_cannot_be_coded_are_refused_in_words(shape, message):
+    with pytest.raises(ValueError, match=message):
+        clip_vae(4).encode(torch.zeros(shape).double())
+
+
+def test_other_bad_input_to_an_autoencoder_of_clips():
+    for time in (0, 3, -1, 16):
+        with pytest.raises(ValueError, match="None for images, or 1, 2, 4 or 8"):
+            VAE(time=time)
+    vae = clip_vae(4)
+    for shape in ((1, 4, 2, 2), (1, 5, 1, 2, 2), (1, 4, 0, 2, 2)):
+        with pytest.raises(ValueError, match=r"latents \(B, 4, f, h, w\)"):
+            vae.decode(torch.zeros(shape).double())
+    with pytest.raises(ValueError, match="float32, the weights float64"):
+        vae.encode(torch.zeros(1, 3, 5, 8, 8))
+    with pytest.raises(ValueError, match="takes images"):
+        VAE(3, 4, 4, 8).encode(torch.zeros(1, 3, 5, 8, 8))
