@@ -145,7 +145,7 @@ class VAE(nn.Module):
             wanted = f"{kind} with H and W multiples of {self.down}"
             alone = "; an image is a clip of one frame, x[:, :, None]" if clip and x.ndim == 4 else ""
             raise ValueError(f"this autoencoder takes {wanted}, got {tuple(x.shape)}{alone}")
-        if clip and ((x.shape[2] - 1) % self.time or not x.shape[2]):
+        if self.time is not None and ((x.shape[2] - 1) % self.time or not x.shape[2]):
             low = max(0, x.shape[2] - 1) // self.time * self.time + 1
             raise ValueError(
                 f"{x.shape[2]} frames: this autoencoder takes 1 + {self.time} k of them, {low} or {low + self.time} say"
