@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--compile", action="store_true", help="with torch.compile: needs a C++ compiler, pays after some minutes"
     )
-    sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture")
+    sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture or film")
     sample.add_argument("name")
     sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
     sample.add_argument(
@@ -49,7 +49,9 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--label", help="a class, by name or number, for a model that has them (default: all in turn)")
     sample.add_argument("-w", type=float, default=1.0, help="guidance weight: 1 plain, 2 to 4 more typical (default 1)")
     sample.add_argument("--checkpoint", type=Path, help="other weights of the same recipe")
-    sample.add_argument("-o", "--out", type=Path, help="a .png file (default outputs/NAME.png)")
+    sample.add_argument(
+        "-o", "--out", type=Path, help="a .png file, of clips .mp4, .webm, .gif or .webp (default outputs/NAME)"
+    )
     evaluate = verbs.add_parser("evaluate", help="measure a recipe's weights, or run a sweep; run it again to go on")
     evaluate.add_argument("name", help="a recipe (minidiff recipes), or a sweep: " + ", ".join(SWEEP_NAMES))
     evaluate.add_argument("-n", type=int, help="how many samples of an image model (default 2,000, of emoji 1,000)")
@@ -129,21 +131,25 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 def sample(args: argparse.Namespace) -> int:
-    """`minidiff sample NAME`: a grid of images, or for a toy model a scatter plot."""
+    """`minidiff sample NAME`: a grid of images, of clips a film of it, or for a toy model a scatter plot."""
     from minidiff import recipes
     from minidiff.files import outputs
     from minidiff.recipes import run
 
     if args.n < 1 or args.steps < 1:
         raise ValueError(f"-n {args.n} --steps {args.steps}: both must be at least 1")
-    if args.out and args.out.suffix.lower() != ".png":
-        raise ValueError(f"-o {args.out}: expected a .png file")
+    films = (".mp4", ".webm", ".gif", ".webp")
+    if args.out and args.out.suffix.lower() not in (".png", *films):
+        raise ValueError(f"-o {args.out}: expected a .png file, or for clips {', '.join(films)}")
     row, clock = recipes.get(args.name), time.perf_counter()
     if row.draw is None:
         drawing = ", ".join(other.name for other in recipes.ROWS if other.draw)
         raise ValueError(f"{args.name} has nothing to sample; these have: {drawing}")
     x = row.draw(run.load(args.name, args.checkpoint), args.n, args.steps, args.seed, args.label, args.w)
-    path = args.out or outputs() / f"{args.name}.png"
+    path = args.out or outputs() / f"{args.name}{'.mp4' if x.ndim == 5 else '.png'}"
+    if (x.ndim == 5) != (path.suffix.lower() in films):
+        kind, wanted = ("clips", ", ".join(films)) if x.ndim == 5 else ("still pictures", ".png")
+        raise ValueError(f"-o {path}: {args.name} makes {kind}: expected {wanted}")
     picture(x, path, f"{args.n} samples of {args.name}")
     took = f"{time.perf_counter() - clock:.1f} s"
     print(f"{args.n} samples of {args.name}, {args.steps} steps each: {took}, {path}")
@@ -151,11 +157,18 @@ def sample(args: argparse.Namespace) -> int:
 
 
 def picture(x: Any, path: Path, title: str) -> None:
-    """Write samples as a PNG: points (N, 2) as a scatter plot, images (N, C, H, W) as a grid."""
+    """Write samples: points (N, 2) as a scatter plot, images (N,C,H,W) as a grid, clips (N,C,F,H,W) as a film."""
+    import numpy as np
+
     from minidiff.course import plots
+    from minidiff.data.clips import encode
+    from minidiff.files import atomic_write
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    if x.ndim == 2:
+    if x.ndim == 5:
+        frames = [plots.tile(x[:, :, i], columns=min(10, len(x)), scale=3) for i in range(x.shape[2])]
+        atomic_write(path, encode(np.stack(frames), path.suffix.lower(), fps=12))
+    elif x.ndim == 2:
         plots.panels([(title, x)], limit=3).savefig(path)
     else:
         plots.save_grid(x, path, columns=min(10, len(x)))

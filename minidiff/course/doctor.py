@@ -30,6 +30,7 @@ LICENCES = (
     ("data/emoji: Twemoji, (c) Twitter and others", "CC BY 4.0", "data/emoji/LICENSE-twemoji"),
     ("data/emoji: Fluent Emoji 3D, (c) Microsoft", "MIT", "data/emoji/LICENSE-fluent"),
     ("data/emoji: names, (c) Cal Henderson", "MIT", "data/emoji/LICENSE-names"),
+    ("data/clips: a city at night, by way of Kivy", "CC0", "data/README.md"),
     ("data/checkpoints: trained here, on the above", "MIT", "data/README.md"),
     ("data/checkpoints: emoji-*, trained on emoji", "CC BY-SA 4.0", "data/README.md"),
 )

@@ -1,7 +1,9 @@
-"""Proportions with the interval that they deserve."""
+"""Proportions and means with the interval that they deserve."""
 
+import math
 from typing import Any
 
+from scipy.special import stdtrit
 from scipy.stats import binomtest
 from torch import Tensor
 
@@ -15,3 +17,14 @@ def share(hits: Tensor) -> dict[str, Any]:
     n, k = len(hits), int(hits.sum())
     interval = binomtest(k, n).proportion_ci(method="wilson")
     return {"value": k / n, "n": n, "low": float(interval.low), "high": float(interval.high)}
+
+
+def average(values: Tensor) -> dict[str, Any]:
+    """A mean with its 95% interval of Student's t, {value, n, low, high}; what is not finite is left out. values: (n,).
+
+    Example: `average(torch.randn(100))["low"]`.
+    """
+    kept = values[values.isfinite()].double()
+    n, value = len(kept), float(kept.mean())
+    half = float(stdtrit(n - 1, 0.975) * kept.std()) / math.sqrt(n) if n > 1 else math.nan
+    return {"value": value, "n": n, "low": value - half, "high": value + half}

@@ -15,7 +15,7 @@ from minidiff.predict import Denoise, guide
 from minidiff.recipes.row import Metrics
 from minidiff.sample import Steps, dpmpp_2m, prior
 from minidiff.sample import last as final
-from minidiff.schedule import Schedule, uniform_grid
+from minidiff.schedule import Schedule, shifted, uniform_grid
 
 Sampler = Callable[..., Steps]
 
@@ -32,13 +32,14 @@ def generate(
     w: float = 1.0,
     interval: tuple[float, float] = (0.0, 1.0),
     sampler: Sampler = dpmpp_2m,
+    shift: float = 1.0,
     folder: Path | None = None,
 ) -> Tensor:
     """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
 
-    labels: (n,) classes, guided by w at the levels of `interval`. folder: keeps every batch there and takes up what
-    it finds, so an interrupted evaluation goes on where it stopped. Batch i starts from noise seeded by (seed, i):
-    any part can be made again.
+    labels: (n,) classes, guided by w at the levels of `interval`. shift: of the grid, see `shifted`. folder: keeps
+    every batch there and takes up what it finds, so an interrupted evaluation goes on where it stopped. Batch i starts
+    from noise seeded by (seed, i): any part can be made again.
     Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
     """
     net, parts = getattr(denoise, "net", None), []
@@ -54,7 +55,7 @@ def generate(
             continue
         noise = prior(schedule, (min(size, n - i), *shape), Generator().manual_seed(seed * 100_003 + i))
         cond = None if labels is None else labels[i : i + size].to(device)
-        x = final(sampler(guided, noise.to(device), uniform_grid(calls), cond=cond)).cpu()
+        x = final(sampler(guided, noise.to(device), shifted(uniform_grid(calls), shift), cond=cond)).cpu()
         if kept:
             atomic_write(kept, safetensors.torch.save({"x": x.contiguous()}))
         parts.append(x)

@@ -1,0 +1,123 @@
+"""Denoisers of short clips of the Toybox, without words: one network with three fields of view, and the same data.
+
+Patches of 8x8 pixels of one frame, so 192 tokens a clip. What tokens see is all that differs: those of their own frame,
+frame and time in turns, or the whole clip. Every number about generated clips stands beside that of true ones.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+from tqdm.auto import tqdm
+
+from minidiff.data import toybox
+from minidiff.measure.adherence import watch
+from minidiff.measure.frechet import frechet
+from minidiff.measure.proportion import average, share
+from minidiff.nn.dit import DiT
+from minidiff.predict import Denoiser
+from minidiff.recipes.draw import fifths, generate, labels_of
+from minidiff.recipes.row import Metrics, Recipe
+from minidiff.recipes.video import features
+from minidiff.scale import pick
+from minidiff.schedule import Linear
+from minidiff.train.batches import fresh
+from minidiff.train.fit import denoising_loss, held_below, noisier
+
+SHAPE = (3, 12, 32, 32)
+PATCH = (1, 8, 8)
+SD = 0.6  # root mean square of the clips: their grey is no zero
+SHIFT = 3.0  # of the levels, in training and in sampling
+WORLD = toybox.World((1, 2), ("rests", "drifts", "bounces"), sizes=("medium", "large"), lit=0, pans=0, cuts=0)
+
+
+def clips(n: int, generator: Generator, split: str = "train") -> Tensor:
+    """n clips (n,3,12,32,32) of the world of these models. Example: `clips(8, Generator().manual_seed(0))`."""
+    return toybox.render(toybox.sample(n, generator, WORLD, split))
+
+
+def dit(at: str, attention: str) -> nn.Module:
+    """The network of these models at a scale: 2.9 million weights on a laptop, whatever it may look at."""
+    width, depth, heads = {"smoke": (32, 2, 2), "laptop": (160, 6, 4), "gpu": (384, 12, 6)}[at]
+    return DiT(SHAPE[0], width, depth, heads, PATCH, attention=attention)
+
+
+@torch.no_grad()
+def videos(denoise: Denoiser, n: int, calls: int, seed: int = 0, size: int = 50, folder: Path | None = None) -> Tensor:
+    """n clips (n,3,12,32,32) in [-1, 1] from a denoiser. Example: `videos(load("toybox-full"), 4, calls=25)`."""
+    return generate(denoise, n, SHAPE, calls, seed, size, shift=SHIFT, folder=folder).clamp(-1, 1)
+
+
+def draw(denoise: Denoiser, n: int, steps: int, seed: int, label: str | None, w: float) -> Tensor:
+    """n clips of the Toybox, (n, 3, 12, 32, 32)."""
+    labels_of(denoise, (), n, label, w)
+    return videos(denoise, n, steps, seed, fifths(n))
+
+
+def physics(x: Tensor) -> Metrics:
+    """How well clips (n,3,F,H,W) hold together, by the verifier of the Toybox; what it counts is in `adherence.read`.
+
+    A leap is a track that begins late or ends early in the middle of the picture.
+    """
+    seen = [one for part in tqdm(x.split(50), desc="watching", disable=len(x) <= 200) for one in watch(part)]
+    number = {name: torch.tensor([one.physics[name] for one in seen]) for name in ("jitter", "switches", "leaps")}
+    things = torch.tensor([len(one.scene.things) for one in seen])
+    return {
+        "acceleration error": average(number["jitter"]),
+        "identity switches a clip": average(number["switches"]),
+        "clips without a switch or a leap": share((number["switches"] == 0) & (number["leaps"] == 0)),
+        "clips with one object or two": share((things == 1) | (things == 2)),
+    }
+
+
+def clip_metrics(denoise: Denoiser, n: int | None, folder: Path | None) -> Metrics:
+    """Clips (25 calls) beside as many held-out ones: physics by the verifier, and the Frechet video distance.
+
+    Acceleration error is in heights a frame squared (times 32 for pixels). The null is the distance of two sets of
+    true clips. n: default 800; folder: see `generate`. ValueError for an n that is too small.
+    """
+    if n is not None and n < 600:
+        raise ValueError(f"n={n}: expected 600 or more (fewer say nothing about 32 features)")
+    n = n or pick(smoke=40, laptop=800)
+    fakes = videos(denoise, n, pick(smoke=2, laptop=25), folder=folder)
+    true, other = (clips(n, Generator().manual_seed(seed), "validation") for seed in (11, 12))
+    here, there = physics(fakes), physics(true)
+    metrics = here | {f"{name}, true clips": value for name, value in there.items()}
+    floor = there["acceleration error"]["value"]
+    over = {key: here["acceleration error"][key] / floor for key in ("value", "low", "high")}
+    metrics["acceleration error over that of true clips"] = over | {"n": n}
+    fake, real, more = (features(x) for x in (fakes, true, other))
+    metrics["Frechet video distance"] = {"value": frechet(fake, real), "n": n}
+    metrics["Frechet video distance, true against true"] = {"value": frechet(more, real), "n": n}
+    return metrics
+
+
+def row(name: str, about: str, attention: str) -> Recipe:
+    """The row of one arm: what it may look at is all that it does not share with the others."""
+    return Recipe(
+        name=name,
+        about=about,
+        net=partial(dit, attention=attention),
+        model=lambda net: Denoiser(net, Linear(), "x0", SD),
+        batches=lambda size, seed: fresh(clips, size, seed),
+        loss=partial(denoising_loss, space="flow", weight=held_below, levels=noisier, apart=0.2),
+        measure=clip_metrics,
+        draw=draw,
+        steps=(6, 3_200, 40_000),
+        batch=(2, 16, 128),
+        metric="acceleration error over that of true clips",
+        target=2.0,
+        better="lower",
+        n=800,
+        budget=8_000_000,
+        ema=0.998,
+        decay_from=0.5,
+    )
+
+
+ROWS = (
+    row("toybox-full", "draws clips of the Toybox; all tokens of a clip see one another", "full"),
+    row("toybox-factorised", "draws clips of the Toybox; tokens see their frame and their place in time", "factorised"),
+    row("toybox-frames", "draws clips of the Toybox frame by frame: no frame sees another (the control)", "frame"),
+)
