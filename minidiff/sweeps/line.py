@@ -1,0 +1,108 @@
+"""Clips of the line: three attention masks (chapter 16), and patches of one, two and four frames (chapter 17).
+
+Everything but what is compared is the same: weights, clips seen, their order, seeds, sampler.
+"""
+
+import time
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from minidiff.data.line import MOTIONS, sample
+from minidiff.measure.line import acceleration, named, spots, switches
+from minidiff.nn.dit import DiT
+from minidiff.predict import Denoiser
+from minidiff.recipes.draw import generate
+from minidiff.scale import pick
+from minidiff.schedule import Linear
+from minidiff.sweeps.row import Row, Sweep, pack
+from minidiff.train.batches import fresh, step_generator
+from minidiff.train.fit import denoising_loss, fit, held_below, noisier
+
+SHAPE, SD, SHIFT = (1, 16, 1, 32), 0.35, 3.0
+QUIET = ("rests", "drifts")
+PATCHES = {1: (1, 1, 8), 2: (2, 1, 4), 4: (4, 1, 2)}  # frames, rows, pixels: eight numbers and 64 tokens, always
+WIDTH, DEPTH, HEADS, BATCH = 48, 4, 3, 64
+ATTENTION = ("frame", "factorised", "full")
+
+
+def denoiser(attention: str = "full", patch: int = 1, classes: int = 0, seed: int = 0) -> Denoiser:
+    """A small denoiser for clips of the line, 130,000 weights. Example: `denoiser("frame")`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = DiT(1, WIDTH, DEPTH, HEADS, PATCHES[patch], classes=classes, attention=attention)
+    return Denoiser(net, Linear(), "x0", SD)
+
+
+def learn(denoise: Denoiser, motions: tuple[str, ...], steps: int, seed: int = 0) -> float:
+    """Train it on fresh clips of these motions, told which one if it has classes; the loss at the end."""
+
+    def labelled(step: int) -> tuple[Tensor, ...]:
+        line = sample(BATCH, step_generator(seed + 1, step), motions, SHAPE[1], SHAPE[3])
+        return line.clips, line.motions
+
+    plain = fresh(lambda n, generator: sample(n, generator, motions, SHAPE[1], SHAPE[3]).clips, BATCH, seed)
+    loss = partial(denoising_loss, space="flow", weight=held_below, levels=noisier)
+    *_, state = fit(
+        denoise,
+        plain if denoise.null is None else labelled,
+        steps,
+        loss=loss,
+        lr=2e-3,
+        warmup=max(1, steps // 10),
+        decay_from=0.5,
+        ema=0.99 if steps > 100 else 0.5,
+        seed=seed,
+        every=max(1, steps // 10),
+    )
+    state.ema.copy_to(denoise.net)
+    return state.loss
+
+
+def masks(attention: str, seed: int) -> Row:
+    """How well clips hold together, by a network with that mask; and true clips, at as many (the floor)."""
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1200)
+    denoise, clock = denoiser(attention, seed=seed), time.perf_counter()
+    loss = learn(denoise, QUIET, steps, seed)
+    seconds = time.perf_counter() - clock
+    x = generate(denoise, n, SHAPE, 25, seed, size=250, shift=SHIFT)
+    seen, true = (spots(clips) for clips in (x, sample(n, Generator().manual_seed(seed), QUIET).clips))
+    return {
+        "n": n,
+        "acceleration": float(acceleration(seen.places).mean()),
+        "acceleration, true": float(acceleration(true.places).mean()),
+        "switches": float(switches(seen.lights).float().mean()),
+        "lawful": float((named(seen.places) >= 0).float().mean()),
+        "loss": loss,
+        "samples": steps * BATCH,
+        "training_seconds": seconds,
+        "pixels": pack(x[:12, :, :, 0]),
+    }
+
+
+def patches(patch: int, seed: int) -> Row:
+    """Asked for each motion by name: the share of clips that move so, for patches of that many frames."""
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1500)
+    denoise = denoiser(patch=patch, classes=len(MOTIONS), seed=seed)
+    loss = learn(denoise, MOTIONS, steps, seed)
+    asked = torch.arange(n) % len(MOTIONS)
+    x = generate(denoise, n, SHAPE, 25, seed, size=250, labels=asked, shift=SHIFT)
+    seen = spots(x)
+    right = named(seen.places) == asked
+    row: Row = {"n": n, "tokens": SHAPE[1] * SHAPE[3] // 8, "loss": loss, "samples": steps * BATCH}
+    row |= {motion: float(right[asked == i].float().mean()) for i, motion in enumerate(MOTIONS)}
+    row["switches"] = float(switches(seen.lights).float().mean())
+    return row | {"pixels": pack(x[: 2 * len(MOTIONS), :, :, 0])}
+
+
+MASKS = Sweep(
+    "Clips of the line by networks whose patches see their frame, frame and time in turns, or the whole clip",
+    lambda: [{"attention": attention, "seed": seed} for attention in ATTENTION for seed in range(3)],
+    masks,
+)
+PATCHES_SWEEP = Sweep(
+    "Five motions on the line, for patches of one, two and four frames that hold as many numbers",
+    lambda: [{"patch": patch, "seed": seed} for patch in PATCHES for seed in range(3)],
+    patches,
+)
