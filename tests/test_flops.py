@@ -5,10 +5,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from minidiff.nn.dit import ATTENTION, PRESETS, Condition, DiT
+from minidiff.nn.dit import ATTENTION, PRESETS, Condition, DiT, patchify
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import UNet
-from minidiff.train.flops import dit, norms, of
+from minidiff.train.flops import dit, norms, of, tokens
 
 
 def counted(net: torch.nn.Module, shape: tuple[int, ...], cond=None, ell=None) -> float:
@@ -61,3 +61,19 @@ def test_what_cannot_be_counted_is_refused():
             of(net, *shape)
     with pytest.raises(ValueError, match="attention='time'"):
         dit(32, 1, 16, 4, attention="time")
+
+
+def test_tokens_of_films_are_the_published_ones():
+    assert tokens((480, 1080, 1920), (4, 16, 16)) == 979_200  # 972,000, were there half rows
+    assert tokens((60, 68, 120), (1, 2, 2)) == 122_400
+    assert tokens((81, 480, 832), (1, 2, 2), (4, 8, 8), causal=True) == 32_760  # Wan 2.1
+    assert tokens((49, 480, 720), (1, 2, 2), (4, 8, 8), causal=True) == 17_550  # CogVideoX
+    assert (
+        tokens((12, 32, 32), (1, 8, 8))
+        == 192
+        == DiT(3, 32, 1, 1, (1, 8, 8)).inp(patchify(torch.zeros(1, 3, 12, 32, 32), (1, 8, 8))).flatten(1, 2).shape[1]
+    )
+    assert tokens((1, 7, 9)) == 63 and tokens((1, 8, 8), down=(4, 8, 8), causal=True) == 1
+    for bad in ((0, 8, 8), (8, 8), (8, 8, -1)):
+        with pytest.raises(ValueError, match="from 1 up"):
+            tokens(bad)  # type: ignore[arg-type]

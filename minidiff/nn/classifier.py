@@ -57,7 +57,7 @@ class ClipClassifier(nn.Module):
     """Clips (B,C,F,size,size) in [-1, 1] to scores (B,classes); `features` gives the layer before, (B, features).
 
     Each frame becomes a vector through three convolutions, two of which halve it; two convolutions along time compare
-    neighbours; what they find is averaged over the clip, beside how far it varies. size: a multiple of 8. F: 5 or more.
+    neighbours; what they find is averaged over the clip, beside how far it varies. size: a multiple of 8. F: 6 or more.
     Example: `ClipClassifier(3, 16)(torch.zeros(2, 3, 12, 32, 32))` is (2, 16).
     """
 
@@ -84,10 +84,10 @@ class ClipClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The 32 numbers (by default) from which the classes are read, (B, features). ValueError for another shape."""
-        if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != self.shape or x.shape[2] < 5:
+        if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != self.shape or x.shape[2] < 6:
             c, h, w = self.shape
             raise ValueError(
-                f"this classifier takes clips (B, {c}, F, {h}, {w}) of 5 frames or more, got {tuple(x.shape)}"
+                f"this classifier takes clips (B, {c}, F, {h}, {w}) of 6 frames or more, got {tuple(x.shape)}"
             )
         each = self.frame(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1))  # (B, F, 4 base)
         found = self.time(each.mT)  # (B, 4 base, F-4)

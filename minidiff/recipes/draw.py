@@ -1,6 +1,7 @@
 """Many samples from a denoiser: in batches, with a progress bar, and with nothing lost on an interruption."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -13,7 +14,7 @@ from minidiff.files import atomic_write
 from minidiff.measure.neighbours import nearest
 from minidiff.predict import Denoise, guide
 from minidiff.recipes.row import Metrics
-from minidiff.sample import Steps, dpmpp_2m, prior
+from minidiff.sample import Steps, ddim, dpmpp_2m, prior
 from minidiff.sample import last as final
 from minidiff.schedule import Schedule, shifted, uniform_grid
 
@@ -33,13 +34,15 @@ def generate(
     interval: tuple[float, float] = (0.0, 1.0),
     sampler: Sampler = dpmpp_2m,
     shift: float = 1.0,
+    eta: float | None = None,
     folder: Path | None = None,
 ) -> Tensor:
     """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
 
-    labels: (n,) classes, guided by w at the levels of `interval`. shift: of the grid, see `shifted`. folder: keeps
-    every batch there and takes up what it finds, so an interrupted evaluation goes on where it stopped. Batch i starts
-    from noise seeded by (seed, i): any part can be made again.
+    labels: (n,) classes, guided by w at the levels of `interval`. shift: of the grid, see `shifted`. eta: take
+    `ddim` with that eta instead of the sampler, 1 for fresh noise at every step. folder: keeps every batch there and
+    takes up what it finds, so an interrupted evaluation goes on where it stopped. Batch i starts from noise seeded by
+    (seed, i): any part can be made again.
     Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
     """
     net, parts = getattr(denoise, "net", None), []
@@ -53,9 +56,11 @@ def generate(
         if kept and (x := kept_batch(kept)) is not None:
             parts.append(x)
             continue
-        noise = prior(schedule, (min(size, n - i), *shape), Generator().manual_seed(seed * 100_003 + i))
+        generator = Generator().manual_seed(seed * 100_003 + i)
+        noise = prior(schedule, (min(size, n - i), *shape), generator)
         cond = None if labels is None else labels[i : i + size].to(device)
-        x = final(sampler(guided, noise.to(device), shifted(uniform_grid(calls), shift), cond=cond)).cpu()
+        steps = sampler if eta is None else partial(ddim, eta=eta, generator=generator)
+        x = final(steps(guided, noise.to(device), shifted(uniform_grid(calls), shift), cond=cond)).cpu()
         if kept:
             atomic_write(kept, safetensors.torch.save({"x": x.contiguous()}))
         parts.append(x)

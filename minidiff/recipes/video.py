@@ -183,7 +183,7 @@ def autoencoder_row(time: int) -> Recipe:
         finish=measure_scale,
         measure=autoencoder_metrics,
         draw=None,
-        steps=(6, 2_000, 20_000),
+        steps=(6, 1_400, 20_000),
         batch=(2, 16, 64),
         metric="shape",
         target=0.9,

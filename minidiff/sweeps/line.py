@@ -62,7 +62,7 @@ def learn(denoise: Denoiser, motions: tuple[str, ...], steps: int, seed: int = 0
 
 def masks(attention: str, seed: int) -> Row:
     """How well clips hold together, by a network with that mask; and true clips, at as many (the floor)."""
-    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1200)
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=900)
     denoise, clock = denoiser(attention, seed=seed), time.perf_counter()
     loss = learn(denoise, QUIET, steps, seed)
     seconds = time.perf_counter() - clock
@@ -83,7 +83,7 @@ def masks(attention: str, seed: int) -> Row:
 
 def patches(patch: int, seed: int) -> Row:
     """Asked for each motion by name: the share of clips that move so, for patches of that many frames."""
-    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1500)
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1200)
     denoise = denoiser(patch=patch, classes=len(MOTIONS), seed=seed)
     loss = learn(denoise, MOTIONS, steps, seed)
     asked = torch.arange(n) % len(MOTIONS)
@@ -98,11 +98,11 @@ def patches(patch: int, seed: int) -> Row:
 
 MASKS = Sweep(
     "Clips of the line by networks whose patches see their frame, frame and time in turns, or the whole clip",
-    lambda: [{"attention": attention, "seed": seed} for attention in ATTENTION for seed in range(3)],
+    lambda: [{"attention": attention, "seed": seed} for attention in ATTENTION for seed in range(2)],
     masks,
 )
 PATCHES_SWEEP = Sweep(
     "Five motions on the line, for patches of one, two and four frames that hold as many numbers",
-    lambda: [{"patch": patch, "seed": seed} for patch in PATCHES for seed in range(3)],
+    lambda: [{"patch": patch, "seed": seed} for patch in PATCHES for seed in range(2)],
     patches,
 )

@@ -53,6 +53,26 @@ def dit(
     }
 
 
+def tokens(
+    clip: tuple[int, int, int],
+    patch: tuple[int, int, int] = (1, 1, 1),
+    down: tuple[int, int, int] = (1, 1, 1),
+    causal: bool = False,
+) -> int:
+    """How many tokens a clip makes, (frames, rows, columns); what does not divide is padded.
+
+    down: frames, rows and columns to one latent of an autoencoder; causal: one that keeps the first frame by itself.
+    patch: latents (pixels without an autoencoder) to one token. ValueError for sizes below 1.
+    Example: `tokens((480, 1080, 1920), patch=(4, 16, 16))` is 979,200.
+    """
+    if any(len(x) != 3 or min(x) < 1 for x in (clip, patch, down)):
+        raise ValueError(f"clip {clip}, patch {patch}, down {down}: expected frames, rows and columns, from 1 up")
+    alone = int(causal)
+    frames = alone + math.ceil((clip[0] - alone) / down[0])
+    latents = frames, math.ceil(clip[1] / down[1]), math.ceil(clip[2] / down[2])
+    return math.prod(math.ceil(size / p) for size, p in zip(latents, patch, strict=True))
+
+
 def norms(width: int, depth: int, tokens: int) -> int:
     """One for each feature that passes a layer norm of a published DiT: what its paper counts too."""
     return (2 * depth + 1) * tokens * width
