@@ -190,6 +190,6 @@ def test_a_folder_without_videos_says_what_it_holds(tmp_path):
 
 def test_the_shipped_clip_is_real_moves_and_has_no_cut():
     clip, fps = clips.city()
-    assert clip.shape == (3, 29, 72, 128) and fps == pytest.approx(6.25)
+    assert clip.shape == (3, 29, 72, 128) and fps == pytest.approx(12.5)
     steps = clip.diff(dim=1).abs().mean((0, 2, 3))
-    assert 0.02 < float(steps.min()) and float(steps.max()) < 3 * float(steps.median())
+    assert 0.01 < float(steps.min()) and float(steps.max()) < 3 * float(steps.median())

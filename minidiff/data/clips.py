@@ -226,7 +226,7 @@ def read(path: str | Path, size: int | None = None, frames: int | None = None, f
 
 
 def city() -> Clip:
-    """The shipped clip from a real camera: a city at night, (3, 29, 72, 128) at 6.25 frames a second, CC0.
+    """The shipped clip from a real camera: a city at night, (3, 29, 72, 128) at 12.5 frames a second, CC0.
 
     ValueError or FileNotFoundError where the file is not the one that ships. Source: `data/README.md`.
     Example: `city().frames[:, 0]` is its first frame.
