@@ -210,8 +210,8 @@ def shifted(t: Tensor, by: float) -> Tensor:
     decided at higher levels, so train there and sample there. by=1 changes nothing; ValueError for by <= 0.
     Source: Esser et al. 2024, arXiv 2403.03206, eq. 23. Example: `shifted(uniform_grid(25), 3.0)`.
     """
-    if not by > 0:
-        raise ValueError(f"by={by}: expected a number above 0, 1 for no shift")
+    if not 0 < by < math.inf:
+        raise ValueError(f"by={by}: expected a finite number above 0, 1 for no shift")
     return by * t / (1 - t + by * t)
 
 

@@ -113,6 +113,54 @@ def test_a_file_that_ends_early_is_an_error(tmp_path, suffix, part):
         read(path)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize("seconds", [0.5, 1.1, 2.0])
+def test_sound_may_be_longer_or_shorter_than_the_pictures(tmp_path, suffix, seconds):
+    path = tmp_path / f"talk{suffix}"
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264" if suffix == ".mp4" else "libvpx-vp9", rate=12)
+        voice = out.add_stream("aac" if suffix == ".mp4" else "libopus", rate=48000)
+        video.height, video.width, video.pix_fmt = 32, 32, "yuv420p"
+        for frame in pixels(ball()):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        out.mux(video.encode())
+        kind = "fltp" if suffix == ".mp4" else "s16"
+        noise = np.zeros((1, int(48000 * seconds)), np.float32 if suffix == ".mp4" else np.int16)
+        sound = av.AudioFrame.from_ndarray(noise, format=kind, layout="mono")
+        sound.sample_rate = 48000
+        out.mux(voice.encode(sound))
+        out.mux(voice.encode(None))
+    assert read(path).frames.shape == (3, 12, 32, 32)
+
+
+def test_a_webm_that_lacks_its_last_frame_is_noticed(tmp_path):
+    whole, path, short = encode(pixels(ball()), ".webm"), tmp_path / "ball.webm", 0
+    for cut in range(1, 60):
+        path.write_bytes(whole[:-cut])
+        try:
+            assert read(path).frames.shape[1] == 12
+        except ValueError as error:
+            assert "ends early" in str(error)
+            short += 1
+    assert short > 20
+
+
+def test_one_gif_that_claims_to_be_huge_costs_no_folder(tmp_path):
+    write(tmp_path / "ball.mp4", ball())
+    head = encode(pixels(ball()), ".gif")
+    (tmp_path / "bomb.gif").write_bytes(head[:6] + b"\x60\xea\x60\xea" + head[10:])
+    with pytest.warns(UserWarning, match="skipped 1 of 2"):
+        assert len(load(tmp_path).paths) == 1
+    with pytest.raises(ValueError, match="too large|damaged"):
+        read(tmp_path / "bomb.gif")
+
+
+def test_names_with_a_colon_are_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("take:1.mp4", ball())
+    assert read("take:1.mp4").frames.shape[1] == 12
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -135,7 +183,14 @@ def test_other_bad_input_is_an_error_that_says_what_is_wanted(tmp_path):
     with pytest.raises(FileNotFoundError, match="this is a folder"):
         read(tmp_path)
     path = write(tmp_path / "ball.mp4", ball())
-    for wrong in ({"size": 0}, {"frames": 2.5}, {"fps": 0}, {"fps": -3.0}, {"fps": float("nan")}):
+    for wrong in (
+        {"size": 0},
+        {"frames": 2.5},
+        {"fps": 0},
+        {"fps": -3.0},
+        {"fps": float("nan")},
+        {"fps": float("inf")},
+    ):
         with pytest.raises(ValueError, match="expected whole numbers"):
             read(path, **wrong)
     for clip in (ball()[:, :0], ball()[0], ball()[:2], ball() * torch.nan, pixels(ball())):
@@ -143,6 +198,8 @@ def test_other_bad_input_is_an_error_that_says_what_is_wanted(tmp_path):
             write(tmp_path / "new.mp4", torch.as_tensor(clip))
     with pytest.raises(ValueError, match="use .mp4, .webm, .gif, .webp"):
         write(tmp_path / "new.avi", ball())
+    with pytest.raises(ValueError, match="crf=3"):
+        write(tmp_path / "new.gif", ball(), crf=3)
     with pytest.raises(ValueError, match="fps=0"):
         write(tmp_path / "new.mp4", ball(), fps=0)
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["ball.mp4", "song.mp4"]  # nothing half-written

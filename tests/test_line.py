@@ -61,3 +61,5 @@ def test_bad_input_is_refused_in_words():
         spots(torch.zeros(2, 1, 16, 32))
     with pytest.raises(ValueError, match="2 frames"):
         acceleration(torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="takes 8"):
+        named(torch.zeros(1, 7))

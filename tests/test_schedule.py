@@ -202,7 +202,7 @@ def test_shifted_levels_have_so_many_times_the_noise():
         ratio, before = (linear.sigma(x[:-1]) / linear.alpha(x[:-1]) for x in (there, t))
         torch.testing.assert_close(ratio, by * before)
         assert there[[0, -1]].tolist() == [0, 1] and there.shape == t.shape
-    for by in (0, -1, float("nan")):
+    for by in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="above 0"):
             shifted(t, by)
 

@@ -395,3 +395,6 @@ def test_a_share_of_the_batches_has_a_level_for_every_frame():
     )  # an error in eps counts (sigma/alpha)^2 in x0, frame by frame
     assert float((losses / gain).log().abs().mean()) < 0.3 < float((losses / gain.roll(1)).log().abs().mean())
     assert denoising_loss(denoise, (clips,), torch.Generator(), apart=0.0)[1].ndim == 1
+    for share, data in ((1.5, clips), (-0.1, clips), (0.5, clips[:, :, 0])):
+        with pytest.raises(ValueError, match="apart="):
+            denoising_loss(denoise, (data,), torch.Generator(), apart=share)

@@ -6,6 +6,8 @@ its name only when it is whole.
 """
 
 import io
+import math
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from minidiff.files import atomic_write, root, verify
 CODECS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}
 PICTURES = {".gif": "GIF", ".webp": "WEBP"}
 SUFFIXES = (*CODECS, *PICTURES)
-LARGEST = 2**31  # values of a clip as it is read: 2 GB of bytes, 8 GB as numbers
+LARGEST = 2**29  # values of a clip as it is read, 2 GB as numbers: 86 frames of 1920x1080
 
 
 class Clip(NamedTuple):
@@ -62,8 +64,9 @@ def encode(frames: np.ndarray, suffix: str = ".mp4", fps: float = 12, crf: int |
 
     .mp4 (H.264) and .webm (VP9) store colour at half the size, so an odd side is padded by one pixel; crf: how much
     they may lose (default 18 and 20; 0 next to nothing). .gif holds 256 colours a frame and shows a frame for whole
-    hundredths of a second; .webp loses nothing, and one in which nothing moves at all is a single picture. ValueError
-    for another suffix, shape or rate.
+    hundredths of a second, two at least: 12 a second become 12.5, and 60 become 50. .webp loses nothing. In both a
+    frame that equals the one before is kept as a longer stay of that one, so a clip in which nothing moves is one
+    picture. ValueError for another suffix, shape or rate, and a crf where there is none.
     Example: `Path("ball.mp4").write_bytes(encode(pixels(clip)))`.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
@@ -74,6 +77,8 @@ def encode(frames: np.ndarray, suffix: str = ".mp4", fps: float = 12, crf: int |
         return streamed(frames, suffix, fps, crf)
     if suffix not in PICTURES:
         raise ValueError(f"{suffix or 'a name without a suffix'} is no kind of video: use {', '.join(SUFFIXES)}")
+    if crf is not None:
+        raise ValueError(f"crf={crf}: it is for mp4 and webm, a {suffix} has none")
     file, (first, *rest) = io.BytesIO(), [Image.fromarray(frame) for frame in frames]
     options: dict[str, Any] = {"lossless": True} if suffix == ".webp" else {"optimize": False, "disposal": 1}
     every = round(1000 / fps) if suffix == ".webp" else max(2, round(100 / fps)) * 10
@@ -93,7 +98,7 @@ def streamed(frames: np.ndarray, suffix: str, fps: float, crf: int | None) -> by
     else:
         options |= {"b": "0", "row-mt": "0", "deadline": "good", "cpu-used": "2"}
     with av.open(file, "w", format=container, options={"fflags": "bitexact"}) as out:
-        stream: Any = out.add_stream(codec, rate=av_rate(fps), options=options)
+        stream: Any = out.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.codec_context.thread_count = 1  # how work is split among threads shows in the bytes too
         for frame in frames:
@@ -101,11 +106,6 @@ def streamed(frames: np.ndarray, suffix: str, fps: float, crf: int | None) -> by
             out.mux(stream.encode(image))
         out.mux(stream.encode())
     return file.getvalue()
-
-
-def av_rate(fps: float) -> Any:
-    """Frames a second as the fraction that PyAV wants: 12.5 is 25/2. Example: `av_rate(12.5)`."""
-    return Fraction(fps).limit_denominator(1001)
 
 
 def write(path: str | Path, clip: Tensor, fps: float = 12, crf: int | None = None) -> Path:
@@ -150,46 +150,55 @@ def timed(path: Path) -> Iterator[tuple[float, float, np.ndarray]]:
 
 def pictures(path: Path, sort: str) -> Iterator[tuple[float, float, np.ndarray]]:
     """The frames of a gif or webp, transparency on white; one picture is a clip of one frame."""
-    content = path.read_bytes()
-    short = (
-        content.rstrip(b"\0")[-1:] != b";"
-        if sort == "gif"
-        else len(content) < int.from_bytes(content[4:8], "little") + 8
-    )
-    if short:
+    content, now = path.read_bytes(), 0.0
+    whole = int.from_bytes(content[4:8], "little") + 8  # bytes of a webp
+    if (content.rstrip(b"\0")[-1:] != b";") if sort == "gif" else len(content) < whole:
         raise ValueError("the file ends early: copy it again")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(content), formats=(sort.upper(),)) as image:
-            now = 0.0
-            for i in range(getattr(image, "n_frames", 1)):
-                image.seek(i)
-                flat = image.convert("RGBA")
-                shown = Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("RGB")
-                stays = (image.info.get("duration") or 100) / 1000  # browsers show what names no time for 100 ms
-                yield now, stays, np.asarray(shown)
-                now += stays
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=(sort.upper(),)) as image:
+                for i in range(getattr(image, "n_frames", 1)):
+                    image.seek(i)
+                    flat = image.convert("RGBA")
+                    shown = Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat).convert("RGB")
+                    stays = (image.info.get("duration") or 100) / 1000  # what names no time is shown for 100 ms
+                    yield now, stays, np.asarray(shown)
+                    now += stays
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"its pictures are too large ({error})") from None
+    except (OSError, EOFError, SyntaxError, struct.error) as error:
+        raise ValueError(f"the file is damaged ({error})") from None
 
 
 def decoded(path: Path) -> Iterator[tuple[float, float, np.ndarray]]:
     """The frames of the first video stream of a file, turned upright."""
+    count, begins, now, stays = 0, 0.0, 0.0, 0.0
     try:
-        with av.open(str(path), "r") as file:
+        with av.open(f"file:{path}", "r") as file:
             if not file.streams.video:
                 raise ValueError("it holds no pictures (sound alone)")
             stream = file.streams.video[0]
-            stays = float(1 / (stream.average_rate or stream.guessed_rate or 12))
-            ends = float(file.duration or 0) / av.time_base
-            begins, count, now = None, 0, 0.0
+            usual, ends = float(1 / (stream.average_rate or stream.guessed_rate or 12)), length(file, stream)
             for frame in file.decode(stream):
-                begins = frame.time or 0.0 if begins is None else begins
-                now = (frame.time if frame.time is not None else begins + count * stays) - begins
+                at = count * usual if frame.time is None else frame.time
+                begins = at if count == 0 else begins
+                now, stays = at - begins, float(frame.duration * (frame.time_base or 0)) or usual
                 yield now, stays, np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
                 count += 1
     except FFmpegError as error:
         raise ValueError(f"the file is damaged or ends early ({error.strerror or type(error).__name__})") from None
-    if not count or now + 2.5 * stays < ends:
+    if not count or now + stays + usual / 2 < ends:
         raise ValueError(f"the file ends early: {count} frames can be read, and it says {ends:.2f} s")
+
+
+def length(file: Any, stream: Any) -> float:
+    """How long a stream of pictures says that it is, seconds; 0 where only a file with sound says so, of the longer."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):  # of webm: hours, minutes, seconds
+        return sum(float(part) * 60**k for k, part in enumerate(reversed(tag.split(":"))))
+    return float(file.duration or 0) / av.time_base if len(file.streams) == 1 else 0.0
 
 
 def read(path: str | Path, size: int | None = None, frames: int | None = None, fps: float | None = None) -> Clip:
@@ -203,7 +212,9 @@ def read(path: str | Path, size: int | None = None, frames: int | None = None, f
     Example: `read("ball.mp4", size=32, frames=12, fps=12).frames` is (3, 12, 32, 32).
     """
     path = Path(path)
-    if any(x is not None and (type(x) is not int or x < 1) for x in (size, frames)) or not (fps is None or fps > 0):
+    if any(x is not None and (type(x) is not int or x < 1) for x in (size, frames)) or not (
+        fps is None or 0 < fps < math.inf
+    ):
         raise ValueError(
             f"size={size}, frames={frames}, fps={fps}: expected whole numbers of 1 or more, a rate above 0"
         )
@@ -212,7 +223,8 @@ def read(path: str | Path, size: int | None = None, frames: int | None = None, f
     kept, times, alone = [], [], 0.1
     for at, stays, frame in timed(path) if fps is None else resampled(timed(path), fps):
         kept.append(np.ascontiguousarray(frame) if size is None else square(frame, size))
-        times, alone = [*times, at], stays
+        times.append(at)
+        alone = stays
         if frames is not None and len(kept) == frames:
             break
         if kept[0].size * len(kept) > LARGEST:
@@ -278,7 +290,7 @@ def load(folder: str | Path, size: int = 32, frames: int = 12, fps: float | None
         try:
             clips.append(read(path, size, frames, fps).frames)
             paths.append(path)
-        except (ValueError, OSError, SyntaxError, EOFError, Image.DecompressionBombWarning) as error:
+        except (ValueError, OSError) as error:
             skipped.append((path, str(error) or type(error).__name__))
     broken = "; ".join(f"{path.relative_to(folder)} ({reason})" for path, reason in skipped[:3])
     if not clips:

@@ -63,6 +63,8 @@ def named(places: Tensor) -> Tensor:
     in turns; a speed that changes its sign.
     """
     n, frames = places.shape
+    if frames < 8:
+        raise ValueError(f"{frames} frames: it takes 8 to tell motions apart")
     t = torch.arange(float(frames), device=places.device)
     out = torch.full((n,), -1, device=places.device)
 

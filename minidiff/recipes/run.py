@@ -116,6 +116,7 @@ def train(
     options |= {"loss": recipe.loss, "every": max(1, steps // 200), "folder": folder}
     options |= {"identity": {"recipe": name, "scale": at, "batch": batch} | needs}
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
+    options["note"] |= {"compiled": True} if compiled else {}
     trained = False
     for state in fit(model, recipe.batches(batch, recipe.seed), steps, **options):
         if not trained:

@@ -55,6 +55,11 @@ def recolour(clips: Tensor) -> Tensor:
     return clips.roll(1, 1)
 
 
+def stands(clips: Tensor) -> Tensor:
+    """Whether nothing moves in a clip, (B,): in whatever order its frames stand, they stand in theirs."""
+    return (clips.diff(dim=2) == 0).flatten(1).all(1)
+
+
 def labelled(size: int, seed: int) -> Any:
     """Batches for `fit`: clips, half of them shuffled, what is there, and whether the frames are in order (B,)."""
 
@@ -62,6 +67,7 @@ def labelled(size: int, seed: int) -> Any:
         generator = step_generator(seed + 1, step)
         spec = toybox.sample(size, generator, WORLD)
         clips, kept = toybox.render(spec), torch.rand(size, generator=generator) < 0.5
+        kept |= stands(clips)
         return torch.where(kept[:, None, None, None, None], clips, shuffle(clips, generator)), there(spec), kept.float()
 
     return batch
@@ -97,6 +103,7 @@ def classifier_metrics(net: Any, n: int | None, folder: Path) -> Metrics:
     n, generator = pick(smoke=40, laptop=2_000), Generator().manual_seed(8)
     spec = held_out(n)
     clips, wanted, kept = toybox.render(spec), there(spec).bool(), torch.rand(n, generator=generator) < 0.5
+    kept |= stands(clips)
     mixed = torch.where(kept[:, None, None, None, None], clips, shuffle(clips, generator))
     told, shuffled = (torch.cat([net(part) for part in x.split(250)]) > 0 for x in (clips, mixed))
     many = len(MOTIONS)
@@ -172,7 +179,7 @@ def autoencoder(at: str, time: int) -> nn.Module:
 
 
 def autoencoder_row(time: int) -> Recipe:
-    """The row of one stride; the other one's differs in nothing else."""
+    """The row of one stride; the other one differs in nothing else but the layers that the longer one takes."""
     return Recipe(
         name=f"video-vae-{time}",
         about=f"clips of the Toybox as latents: 8x8 pixels and {time} frames to 16 numbers, the first frame alone",

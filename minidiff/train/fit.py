@@ -93,11 +93,13 @@ def denoising_loss(
 
     batch: (x0,) or (x0, labels). drop: the share of labels replaced by the network's null label, so that one network
     learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). space, weight: `predict.loss`.
-    levels: how t is drawn, `uniform` or `logit_normal`. apart: the share of batches of clips (B,C,F,H,W) in which every
-    frame has a level of its own (Chen et al. 2024, arXiv 2407.01392); in the others a clip has one.
+    levels: how t is drawn, `uniform`, `logit_normal` or `noisier`. apart: the share of batches of clips (B,C,F,H,W) in
+    which every frame has a level of its own (Chen et al. 2024, arXiv 2407.01392); in the others a clip has one.
     Example: `fit(denoise, shuffled([x0, labels], 128), 1000, loss=partial(denoising_loss, drop=0.1))`.
     """
     x0, cond = batch[0], batch[1] if len(batch) > 1 else None
+    if not 0 <= apart <= 1 or (apart and x0.ndim != 5):
+        raise ValueError(f"apart={apart} for data of shape {tuple(x0.shape)}: expected a share, and 0 but for clips")
     frames = x0.shape[2] if apart and float(torch.rand((), generator=generator)) < apart else 0
     t = levels(len(x0) * max(1, frames), generator).to(x0)
     t = t.view(len(x0), frames) if frames else t  # (B, F) or (B,)

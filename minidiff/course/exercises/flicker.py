@@ -1,5 +1,7 @@
 """Exercises of chapter 16, `flicker`."""
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
@@ -75,8 +77,8 @@ def _fresh(generator: Generator) -> tuple[Tensor, float]:
     return normal(generator, 2, 3, frames, 2, 2), float(uniform(generator, 0.2, 0.85))
 
 
-def _chain(eps: Tensor, rho: float, own: float | None = None) -> Tensor:
-    own = (1 - rho**2) ** 0.5 if own is None else own
+def _chain(eps: Tensor, rho: float, own: float = -1.0) -> Tensor:
+    own = math.sqrt(1 - rho**2) if own < 0 else own
     frames = [eps[:, :, 0]]
     for f in range(1, eps.shape[2]):
         frames.append(rho * frames[-1] + own * eps[:, :, f])
