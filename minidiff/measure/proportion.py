@@ -25,6 +25,6 @@ def average(values: Tensor) -> dict[str, Any]:
     Example: `average(torch.randn(100))["low"]`.
     """
     kept = values[values.isfinite()].double()
-    n, value = len(kept), float(kept.mean())
+    n, value = len(kept), float(kept.mean()) if len(kept) else math.nan
     half = float(stdtrit(n - 1, 0.975) * kept.std()) / math.sqrt(n) if n > 1 else math.nan
     return {"value": value, "n": n, "low": value - half, "high": value + half}

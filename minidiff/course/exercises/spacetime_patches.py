@@ -1,6 +1,7 @@
 """Exercises of chapter 17, `spacetime-patches`."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -11,124 +12,160 @@ from minidiff.course.exercises import exercise, normal
 from minidiff.nn.dit import patchify
 from minidiff.train.flops import tokens
 
-# --- count -----------------------------------------------------------------------------------------------------------
+# --- budget ----------------------------------------------------------------------------------------------------------
 
 Sizes = tuple[int, int, int]
 
 
-def _film(generator: Generator) -> tuple[Sizes, Sizes, Sizes]:
+def _film(generator: Generator) -> tuple[int, tuple[int, int], Sizes, Sizes]:
     """Sizes of which nothing divides, so that every way to round differs."""
 
     def between(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
-    down, patch = (4, 8, 8), (2, 2, 2)
-    k, rows, columns = 2 * between(5, 12), *(2 * between(5, 12) + 1 for _ in range(2))
-    frames = 4 * k + 1 - between(1, 2)  # an odd number of latents on every axis, of which the last is not full
-    return (frames, 8 * rows - between(1, 6), 8 * columns - between(1, 6)), patch, down
+    rows, columns, k = (2 * between(5, 12) + 1 for _ in range(3))  # latents: odd, so a half patch is padded
+    place = (rows + 1) // 2 * ((columns + 1) // 2)  # tokens of a frame
+    size = 8 * rows - between(1, 6), 8 * columns - between(1, 6)
+    return k * place + between(1, place - 1), size, (2, 2, 2), (4, 8, 8)
 
 
-def _ceil(clip: Sizes, patch: Sizes, down: Sizes, alone: int = 1) -> int:
-    frames = alone + math.ceil((clip[0] - alone) / down[0])
-    sizes = (frames, math.ceil(clip[1] / down[1]), math.ceil(clip[2] / down[2]))
-    return math.prod(math.ceil(size / p) for size, p in zip(sizes, patch, strict=True))
+def _longest(
+    budget: int,
+    size: tuple[int, int],
+    patch: Sizes,
+    down: Sizes,
+    up: Callable[[float], int] = math.ceil,
+    alone: int = 1,
+    whole: bool = True,
+) -> int:
+    place = math.prod(up(up(s / d) / p) for s, d, p in zip(size, down[1:], patch[1:], strict=True))
+    latents = budget // place * patch[0] if whole else int(budget / place * patch[0])
+    return alone + (latents - alone) * down[0] if latents else 0
 
 
-def _floor(clip: Sizes, patch: Sizes, down: Sizes) -> int:
-    sizes = (1 + (clip[0] - 1) // down[0], clip[1] // down[1], clip[2] // down[2])
-    return math.prod(size // p for size, p in zip(sizes, patch, strict=True))
+def _search(budget: int, size: tuple[int, int], patch: Sizes, down: Sizes) -> int:
+    """By the package's count, one frame at a time."""
+    frames = 0
+    while tokens((frames + 1, *size), patch, down, causal=True) <= budget:
+        frames += 1
+    return frames
 
 
-COUNT = exercise(
-    "spacetime-patches.count",
-    "Count",
-    1,
-    15,
+BUDGET = exercise(
+    "spacetime-patches.budget",
+    "A budget",
+    2,
+    20,
     inputs=_film,
-    reference=lambda clip, patch, down: tokens(clip, patch, down, causal=True),
+    reference=_search,
     wrong={
         "no first frame": (
-            lambda clip, patch, down: _ceil(clip, patch, down, alone=0),
-            "The first frame has a latent of its own: 1 + ceil((frames - 1) / down).",
+            lambda *a: _longest(*a, alone=0),
+            "The first frame has a latent of its own: k + 1 latents hold 1 + 4 k frames here, and not 4 (k + 1).",
         ),
-        "rounded down": (_floor, "What does not divide is padded, not thrown away: round up, every time."),
-        "no patches": (
-            lambda clip, patch, down: _ceil(clip, (1, 1, 1), down),
-            "Those are the latents; a token is a patch of them.",
+        "rounded down": (
+            lambda *a: _longest(*a, up=math.floor),
+            "Rows and columns that do not divide are padded, not thrown away: they round up, and cost tokens.",
+        ),
+        "one too many": (
+            lambda *a: _search(*a) + 1,
+            "One frame too many: with it the film needs another patch along time.",
+        ),
+        "latents": (
+            lambda budget, size, patch, down: (_search(budget, size, patch, down) - 1) // down[0] + 1,
+            "Those are latents along time. Asked for were frames: each latent but the first holds several.",
+        ),
+        "no patches along time": (
+            lambda budget, size, patch, down: _search(budget, size, (1, *patch[1:]), down),
+            "A token holds patch[0] latents along time.",
+        ),
+        "no padding of rows": (
+            lambda budget, size, patch, down: _search(budget, (size[0] // 16 * 16, size[1]), patch, down),
+            "Rows that do not fill a patch are padded: they round up, too.",
         ),
         "no autoencoder": (
-            lambda clip, patch, down: _ceil(clip, patch, (1, 1, 1)),
-            "You cut pixels. The autoencoder shrinks the clip first.",
-        ),
-        "one side": (
-            lambda clip, patch, down: _ceil(clip, patch, (down[0], down[1], 1)),
-            "Columns shrink as well.",
-        ),
-        "one padding for all": (
-            lambda clip, patch, down: math.ceil(math.prod(clip) / math.prod(patch) / math.prod(down)),
-            "You divided the number of pixels. Each axis is padded by itself, so each is rounded up by itself.",
+            lambda budget, size, patch, down: _search(budget, size, patch, (down[0], 1, 1)),
+            "You cut pixels. The autoencoder shrinks rows and columns first.",
         ),
     },
     hints=(
-        "Latents first: 1 + ceil((frames - 1) / down[0]), ceil(rows / down[1]), ceil(columns / down[2]).",
-        "Then ceil(latents / patch) on each axis, and the product.",
+        "Tokens of one step along time: ceil(ceil(rows / down[1]) / patch[1]), times the same for columns.",
+        "So many steps fit: budget // that. They hold steps * patch[0] latents, the first of one frame, the others of down[0].",
     ),
     solution="""
-def count(clip, patch, down):
-    frames = 1 + math.ceil((clip[0] - 1) / down[0])
-    sizes = frames, math.ceil(clip[1] / down[1]), math.ceil(clip[2] / down[2])
-    return math.prod(math.ceil(size / p) for size, p in zip(sizes, patch))
+def longest(budget, size, patch, down):
+    place = 1
+    for side, d, p in zip(size, down[1:], patch[1:]):
+        place *= math.ceil(math.ceil(side / d) / p)
+    latents = budget // place * patch[0]
+    return 1 + (latents - 1) * down[0] if latents else 0
 """,
 )
 
 # --- cut -------------------------------------------------------------------------------------------------------------
 
 
-def _clip(generator: Generator) -> tuple[Tensor, int]:
-    p, f = (int(torch.randint(2, 4, (), generator=generator)) for _ in range(2))
-    return normal(generator, 2, 3, f + 2, 2 * p, 4 * p), p
+def _clip(generator: Generator) -> tuple[Tensor, int, int]:
+    p, pf = (int(torch.randint(2, 4, (), generator=generator)) for _ in range(2))
+    return normal(generator, 2, 3, 2 * pf, 2 * p, 4 * p), pf, p
 
 
-def _tubes(x: Tensor, p: int, order: str = "(f p q c)", places: str = "(h w)") -> Tensor:
-    return rearrange(x, f"b c f (h p) (w q) -> b {places} {order}", p=p, q=p)
+def _boxes(x: Tensor, pf: int, p: int, order: str = "(c pf p q)", places: str = "(f h w)") -> Tensor:
+    return rearrange(x, f"b c (f pf) (h p) (w q) -> b {places} {order}", pf=pf, p=p, q=p)
+
+
+def _channel_first(x: Tensor, pf: int, p: int) -> Tensor:
+    """Through the package's patches, whose channel comes last."""
+    tokens_ = patchify(x, (pf, p, p)).flatten(1, 2)  # (B, N, pf p p C)
+    return tokens_.unflatten(-1, (-1, x.shape[1])).transpose(-1, -2).flatten(-2)
 
 
 CUT = exercise(
     "spacetime-patches.cut",
-    "Cut, time first",
+    "Channel first",
     2,
     20,
     inputs=_clip,
-    reference=lambda x, p: patchify(x, (x.shape[2], p, p))[:, 0],
+    reference=_channel_first,
     wrong={
-        "channels first": (
-            lambda x, p: _tubes(x, p, "(c f p q)"),
-            "Each tube runs channel by channel; the channel is the last letter.",
+        "channel last": (
+            lambda x, pf, p: _boxes(x, pf, p, "(pf p q c)"),
+            "That is the order of this chapter, pixel by pixel. Asked for was channel by channel.",
         ),
         "time last": (
-            lambda x, p: _tubes(x, p, "(p q f c)"),
-            "In each tube time runs faster than the pixels. The first of its numbers are the patch of frame 0, then that of frame 1.",
+            lambda x, pf, p: _boxes(x, pf, p, "(c p q pf)"),
+            "In each channel your time runs fastest. The frame comes before row and column.",
         ),
-        "columns first": (lambda x, p: _tubes(x, p, "(f q p c)"), "Rows and columns of pixels are exchanged."),
-        "places column by column": (lambda x, p: _tubes(x, p, places="(w h)"), "The places run down the columns."),
-        "frame by frame": (
-            lambda x, p: rearrange(x, "b c f (h p) (w q) -> b (f h w) (p q c)", p=p, q=p),
-            "Those are patches of single frames. A tube holds its place in all frames.",
+        "columns first": (
+            lambda x, pf, p: _boxes(x, pf, p, "(c pf q p)"),
+            "In each box rows and columns of pixels are exchanged.",
+        ),
+        "place by place": (
+            lambda x, pf, p: _boxes(x, pf, p, places="(h w f)"),
+            "Your list runs place by place, with all boxes of a place together. It should run frame by frame.",
+        ),
+        "down the columns": (
+            lambda x, pf, p: _boxes(x, pf, p, places="(f w h)"),
+            "Your boxes run down the columns. They should run along the rows, as one reads.",
+        ),
+        "combs": (
+            lambda x, pf, p: rearrange(x, "b c (pf f) (h p) (w q) -> b (f h w) (c pf p q)", pf=pf, p=p, q=p),
+            "Your boxes hold frames from all over the clip. Split (f pf), with the frame in the box last.",
         ),
         "no order": (
-            lambda x, p: x.reshape(len(x), -1, x.shape[1] * x.shape[2] * p * p),
+            lambda x, pf, p: x.reshape(len(x), -1, x.shape[1] * pf * p * p),
             "A reshape alone cuts the clip into lines.",
         ),
     },
     hints=(
-        "Split H into (h, p) and W into (w, q); then b, h, w in front, and f, p, q, c behind.",
-        '`rearrange(x, "b c f (h p) (w q) -> b (h w) (f p q c)", p=p, q=p)`.',
+        "Split F into (f, pf), H into (h, p), W into (w, q); then b, f, h, w in front, and c, pf, p, q behind.",
+        '`rearrange(x, "b c (f pf) (h p) (w q) -> b (f h w) (c pf p q)", pf=pf, p=p, q=p)`.',
     ),
     solution="""
-def tubes(x, p):
+def cut(x, pf, p):
     B, C, F, H, W = x.shape
-    x = x.reshape(B, C, F, H // p, p, W // p, p).permute(0, 3, 5, 2, 4, 6, 1)
-    return x.reshape(B, (H // p) * (W // p), F * p * p * C)
+    x = x.reshape(B, C, F // pf, pf, H // p, p, W // p, p).permute(0, 2, 4, 6, 1, 3, 5, 7)
+    return x.reshape(B, -1, C * pf * p * p)
 """,
 )
 
@@ -169,9 +206,9 @@ CAUSAL = exercise(
             "Your frames look ahead: pad on the side of the past only, by K - 1.",
         ),
         "ahead": (lambda x, w: _past(x, w, 0), "You padded the future: your frames see nothing but what is to come."),
-        "black before": (
+        "zeros before": (
             lambda x, w: _past(x, w, how="constant"),
-            "Before the first frame you put zeros, a black picture. Asked for was the first frame again.",
+            "Before the first frame you put zeros, a grey picture. Asked for was the first frame again.",
         ),
         "turned round": (
             lambda x, w: _past(x, w.flip(0)),
@@ -198,4 +235,4 @@ def past(x, weight):
 """,
 )
 
-EXERCISES = (COUNT, CUT, CAUSAL)
+EXERCISES = (BUDGET, CUT, CAUSAL)
