@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from minidiff.data import toybox
 from minidiff.data.toybox.spec import COLOURS, MOTIONS, Spec
 from minidiff.measure.adherence import grade, watch
+from minidiff.measure.frechet import frechet
 from minidiff.measure.proportion import average, share
 from minidiff.nn.classifier import ClipClassifier
 from minidiff.nn.vae import VAE, vae_loss
@@ -100,7 +101,7 @@ def held_out(n: int, frames: int = 12, seed: int = 7) -> Spec:
 def classifier_metrics(net: Any, n: int | None, folder: Path) -> Metrics:
     """How often order, motions and colours of held-out clips are told, with what a constant answer gets."""
     fixed(n)
-    n, generator = pick(smoke=40, laptop=2_000), Generator().manual_seed(8)
+    n, generator = pick(smoke=80, laptop=2_000), Generator().manual_seed(8)
     spec = held_out(n)
     clips, wanted, kept = toybox.render(spec), there(spec).bool(), torch.rand(n, generator=generator) < 0.5
     kept |= stands(clips)
@@ -108,12 +109,30 @@ def classifier_metrics(net: Any, n: int | None, folder: Path) -> Metrics:
     told, shuffled = (torch.cat([net(part) for part in x.split(250)]) > 0 for x in (clips, mixed))
     many = len(MOTIONS)
     usual = wanted[:, :many].float().mean(0) > 0.5
-    return {
+    metrics: Metrics = {
         "in order or shuffled, told": share(shuffled[:, -1] == kept),
         "all motions of a clip, told": share((told[:, :many] == wanted[:, :many]).all(1)),
         "all motions, always the same answer": share((usual == wanted[:, :many]).all(1)),
         "all colours of a clip, told": share((told[:, many:-1] == wanted[:, many:]).all(1)),
     }
+    return metrics | self_test(clips, net)
+
+
+def self_test(clips: Tensor, net: Any = None) -> Metrics:
+    """The Frechet video distance of one half of these true clips from the other half, as it is (the null) and spoilt.
+
+    Each spoil has to move it: `shuffle`, `freeze`, `recolour`. A distance that one of them does not move would not see
+    it in generated clips. Example: `self_test(render(held_out(2_000)))["shuffled"]`.
+    """
+    real, other = clips.chunk(2)
+    spoilt = {
+        "shuffled": shuffle(other, Generator().manual_seed(0)),
+        "frozen": freeze(other),
+        "recoloured": recolour(other),
+    }
+    base = features(real, net)
+    far = {name: frechet(features(x, net), base) for name, x in {"true clips": other, **spoilt}.items()}
+    return {f"Frechet video distance, {name}": {"value": value, "n": len(other)} for name, value in far.items()}
 
 
 # autoencoders
