@@ -26,7 +26,6 @@ from minidiff.train.batches import Batch, fresh, step_generator
 
 WORLD = toybox.WORLDS["two"]
 HEADS = len(MOTIONS) + len(COLOURS) + 1  # which motions, which colours, and whether the frames stand in their order
-STRIDES = (2, 4)  # frames a latent
 BETA = 1e-4
 
 
@@ -198,7 +197,10 @@ def autoencoder(at: str, time: int) -> nn.Module:
 
 
 def autoencoder_row(time: int) -> Recipe:
-    """The row of one stride; the other one differs in nothing else but the layers that the longer one takes."""
+    """The row of one stride, 2 or 4: the other one differs in nothing but the layers that the longer one takes.
+
+    It joins ROWS with its weights. Example: `autoencoder_row(4).net("smoke")`.
+    """
     return Recipe(
         name=f"video-vae-{time}",
         about=f"clips of the Toybox as latents: 8x8 pixels and {time} frames to 16 numbers, the first frame alone",
@@ -242,5 +244,4 @@ ROWS = (
         decay_from=0.4,
         ema=0.998,
     ),
-    *(autoencoder_row(time) for time in STRIDES),
 )

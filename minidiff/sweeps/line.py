@@ -65,7 +65,7 @@ def masks(attention: str, seed: int) -> Row:
 
     `lawful`: the share of clips with a spot in every frame that rests or drifts. `found`: of frames with a spot.
     """
-    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=900)
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=700)
     denoise, clock = denoiser(attention, seed=seed), time.perf_counter()
     loss = learn(denoise, QUIET, steps, seed)
     seconds = time.perf_counter() - clock
@@ -107,7 +107,7 @@ def patches(patch: int, seed: int) -> Row:
 
 MASKS = Sweep(
     "Clips of the line by networks whose patches see their frame, frame and time in turns, or the whole clip",
-    lambda: [{"attention": attention, "seed": seed} for attention in ATTENTION for seed in range(3)],
+    lambda: [{"attention": attention, "seed": seed} for attention in ATTENTION for seed in range(2)],
     masks,
 )
 PATCHES_SWEEP = Sweep(
