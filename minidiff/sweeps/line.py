@@ -65,7 +65,7 @@ def masks(attention: str, seed: int) -> Row:
 
     `lawful`: the share of clips with a spot in every frame that rests or drifts. `found`: of frames with a spot.
     """
-    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=700)
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=500)
     denoise, clock = denoiser(attention, seed=seed), time.perf_counter()
     loss = learn(denoise, QUIET, steps, seed)
     seconds = time.perf_counter() - clock
