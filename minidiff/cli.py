@@ -14,7 +14,7 @@ from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
 SWEEP_NAMES += ("latent-race", "latent-spaces", "dit-race", "dit-patches", "dit-modulation")
-SWEEP_NAMES += ("toybox-floors", "toybox-sizes")
+SWEEP_NAMES += ("line-masks", "toybox-floors", "toybox-sizes")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -256,6 +256,23 @@ def seeing(space: dict) -> bool:
     return True
 
 
+def looking_at(space: dict) -> bool:
+    """Change one token: those of a block's answers that change are those that the table lets look at it."""
+    frames, places = 4, 3
+    for over in ("frame", "time", "full"):
+        torch.manual_seed(0)
+        block = Block(32, 2, over).requires_grad_(False).double()
+        x, context = torch.randn(1, frames, places, 32).double(), torch.randn(1, 1, 32).double()
+        before = block(x, context, None).flatten(1, 2)
+        for token in range(frames * places):
+            other = x.flatten(1, 2).clone()
+            other[:, token] = other[:, token].flip(-1)  # adding 1 to all would not pass the layer norm
+            moved = (block(other.view_as(x), context, None).flatten(1, 2) - before).abs().amax((0, 2)) > 1e-9
+            if not torch.equal(moved, space["may_see"](over, frames, places)[:, token]):
+                return False
+    return True
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -277,6 +294,7 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "12_attention nn.attention.turn": turning,
     "13_dit nn.dit.patchify": cutting,
     "13_dit nn.dit.Block": six_knobs,
+    "16_flicker nn.dit.Block": looking_at,
 }
 
 
@@ -358,6 +376,8 @@ def test_the_comparison_would_see_a_mistake():
     assert not cutting(changed(path, index, "x.permute(0, 2, 4, 3, 5, 1)", "x.permute(0, 2, 4, 5, 3, 1)"))
     path, index = built_cells()["13_dit nn.dit.Block"]
     assert not six_knobs(changed(path, index, "gate2 * block.mlp", "gate * block.mlp"))
+    path, index = built_cells()["16_flicker nn.dit.Block"]
+    assert not looking_at(changed(path, index, '"time": same_place', '"time": same_frame'))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

@@ -14,12 +14,16 @@ from torch import Generator
 
 from minidiff import Betas, ddim, exact_denoiser, last, load, prior, uniform_grid
 from minidiff.data import fashion, stamps
+from minidiff.data.clips import city
+from minidiff.data.line import sample as line
 from minidiff.data.toy import FiniteSet, grid25, two_peaks
 from minidiff.data.toybox import World, places, render, stage
 from minidiff.data.toybox import sample as toys
 from minidiff.files import root
 from minidiff.measure.adherence import watch
+from minidiff.measure.line import acceleration, spots, switches
 from minidiff.nn.attention import watched
+from minidiff.nn.dit import patchify
 from minidiff.schedule import add_noise
 
 SOURCES = sorted((root() / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
@@ -229,3 +233,42 @@ def test_light_that_flickers_reaches_no_figure_about_objects():
     for calm, lit in zip(watch(clips), watch(clips + light), strict=True):
         for name in ("jitter", "switches", "leaps", "speed"):
             assert lit.physics[name] == pytest.approx(calm.physics[name], abs=1e-3)
+
+
+def test_perfect_frames_drawn_one_by_one_flicker_and_smoothing_makes_ghosts():
+    """Chapter 16, 100 clips of the line, 20 seeds: held by 18 or more."""
+    held = 0
+    for seed in range(20):
+        true = line(100, Generator().manual_seed(seed), ("rests", "drifts")).clips
+        strangers = torch.stack([true.roll(f * 23, 0)[:, :, f] for f in range(16)], 2)
+        smooth = strangers.unfold(2, 5, 1).mean(-1)
+        a, b, c = (spots(x) for x in (true, strangers, smooth))
+        jumps = [float(acceleration(seen.places).mean()) for seen in (a, b, c)]
+        ghosts = float(c.found.float().mean())
+        held += jumps[1] > 100 * jumps[0] and float(switches(b.lights).float().mean()) > 5 and 0.3 < ghosts < 0.7
+    assert held >= 18
+
+
+def test_shared_noise_is_unit_noise_and_correlated_as_asked():
+    """Chapter 16's dial, from its source: each frame as good as before, and two frames alike by rho."""
+    cells = [c.source for c in jupytext.read(root() / "notebooks" / "src" / "16_flicker.py").cells]
+    space: dict = {"torch": torch}
+    exec(next(source for source in cells if "def shared_noise" in source), space)
+    for rho in (0.0, 0.3, 0.9, 1.0):
+        x = space["shared_noise"]((2000, 3, 4, 2, 2), rho, Generator().manual_seed(0)).transpose(1, 2).flatten(2)
+        x = x.transpose(0, 1).flatten(1)  # (F, many)
+        assert abs(float(x.std()) - 1) < 0.02
+        apart = torch.corrcoef(x)[~torch.eye(4, dtype=torch.bool)]
+        assert float((apart - rho).abs().max()) < 0.03
+
+
+def test_little_of_a_real_clip_changes_within_a_box_and_less_in_a_shorter_one():
+    """Chapter 17, boxes of 2 and 4 frames of 8x8 pixels; the control: the same frames in a random order."""
+    clip = city().frames[:, :28]
+    mixed = clip[:, torch.randperm(28, generator=Generator().manual_seed(0))]
+
+    def within(x, pf):
+        boxes = patchify(x[None], (pf, 8, 8)).unflatten(-1, (pf, 192))
+        return float((boxes - boxes.mean(-2, keepdim=True)).square().mean() / (x - x.mean()).square().mean())
+
+    assert within(clip, 2) < 0.05 and within(clip, 2) < within(clip, 4) < 0.5 * within(mixed, 4)

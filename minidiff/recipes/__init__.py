@@ -4,10 +4,10 @@ To add a model, write its row where its data is at home (`toy.py`, `fashion.py`,
 trains, loads, measures and ships whatever a row names, and asks no row what it is.
 """
 
-from minidiff.recipes import emoji, fashion, latent, toy
+from minidiff.recipes import emoji, fashion, latent, toy, toybox, video
 from minidiff.recipes.row import Recipe
 
-ROWS = (*toy.ROWS, *fashion.ROWS, *emoji.ROWS, *latent.ROWS)
+ROWS = (*toy.ROWS, *fashion.ROWS, *emoji.ROWS, *latent.ROWS, *video.ROWS, *toybox.ROWS)
 RECIPES = {row.name: row for row in ROWS}
 
 

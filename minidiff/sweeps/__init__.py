@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.run import facts, revision
 from minidiff.scale import scale
-from minidiff.sweeps import dit, images, latent, targets, toybox, unet
+from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet
 from minidiff.sweeps.row import Row, Sweep
 
 SWEEPS = {
@@ -32,6 +32,7 @@ SWEEPS = {
     "dit-race": dit.RACE,
     "dit-patches": dit.PATCHES,
     "dit-modulation": dit.MODULATION,
+    "line-masks": line.MASKS,
     "toybox-floors": toybox.FLOORS,
     "toybox-sizes": toybox.SIZES_SWEEP,
 }

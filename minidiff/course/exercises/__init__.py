@@ -28,6 +28,7 @@ CHAPTERS = (
     "latent_diffusion",
     "attention",
     "dit",
+    "flicker",
 )
 
 
