@@ -16,13 +16,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from minidiff import draws
+from minidiff.data import toybox
 from minidiff.data.toy import two_peaks
+from minidiff.draws import normal, on
 from minidiff.nn.dit import DiT
 from minidiff.nn.mlp import MLP
 from minidiff.predict import Denoiser
 from minidiff.schedule import Linear
 from minidiff.train import checkpoint
-from minidiff.train.batches import fresh, shuffled
+from minidiff.train.batches import fresh, shuffled, step_generator
 from minidiff.train.checkpoint import CheckpointError
 from minidiff.train.ema import EMA
 from minidiff.train.fit import Tally, denoising_loss, fit, learning_rate, logit_normal, noisier
@@ -398,3 +401,43 @@ def test_a_share_of_the_batches_has_a_level_for_every_frame():
     for share, data in ((1.5, clips), (-0.1, clips), (0.5, clips[:, :, 0])):
         with pytest.raises(ValueError, match="apart="):
             denoising_loss(denoise, (data,), torch.Generator(), apart=share)
+
+
+def test_batches_drawn_ahead_are_a_function_of_the_step_alone():
+    ahead = fresh(two_peaks().sample, 4, seed=3, ahead=3)
+    forward = [ahead(step)[0] for step in range(7)]
+    again = fresh(two_peaks().sample, 4, seed=3, ahead=3)
+    for step in (6, 1, 5, 0):
+        assert torch.equal(again(step)[0], forward[step])
+    flat = torch.cat(forward).flatten().tolist()
+    assert len(set(flat)) == len(flat)  # never the same twice
+
+
+def test_noise_is_drawn_where_it_is_needed(monkeypatch):
+    """On the CPU from the step's own generator; elsewhere from one of that device, whose seed is the step's."""
+    x = torch.zeros(3, 2)
+    assert torch.equal(normal(x, step_generator(0, 1)), torch.randn(3, 2, generator=step_generator(0, 1)))
+    assert normal(x.double(), step_generator(0, 1)).dtype == torch.float64
+    generator = step_generator(0, 1)
+    assert on("cpu", generator) is generator
+    seeds = []
+
+    class Elsewhere:
+        def __init__(self, device):
+            assert device.type == "cuda"
+
+        def manual_seed(self, seed):
+            seeds.append(seed)
+
+    monkeypatch.setattr(draws, "Generator", Elsewhere)
+    for step in (1, 1, 2):
+        on("cuda", step_generator(0, step))
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_clips_that_a_processor_draws():
+    spec = toybox.sample(64, step_generator(0, 0))
+    here, there = toybox.render(spec), toybox.render(spec.to("cuda")).cpu()
+    torch.testing.assert_close(here, there, atol=2e-3, rtol=0)
+    assert toybox.render(toybox.sample(2_000, on("cuda", step_generator(0, 1)))).device.type == "cuda"

@@ -5,6 +5,7 @@ single frames, and a distance in their features hardly minds what happens betwee
 the frames of a clip stand in their order.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -188,12 +189,19 @@ def clips13(n: int, generator: Generator) -> Tensor:
 
 def measure_scale(vae: Any) -> None:
     """Centre and scale the latents of a trained autoencoder by those of 200 training clips."""
-    vae.measure_scale(clips13(pick(smoke=8, laptop=200), Generator().manual_seed(0)).split(50))
+    clips = clips13(pick(smoke=8, laptop=200), Generator().manual_seed(0))
+    vae.measure_scale(clips.to(vae.mean.device).split(50))
+
+
+def endless(sample: Callable[[int, Generator], Tensor], size: int, seed: int) -> Callable[[int], Batch]:
+    """Batches of clips, drawn as they are needed: where there is a GPU on it, and 64 batches at once."""
+    gpu = torch.cuda.is_available()
+    return fresh(sample, size, seed, "cuda" if gpu else "cpu", 64 if gpu else 1)
 
 
 def autoencoder(at: str, time: int) -> nn.Module:
     """The autoencoder with `time` frames a latent at a scale: 8x8 pixels to 16 numbers, whatever the stride."""
-    return VAE(3, latent=16, down=8, base=8 if at == "smoke" else 32, patch=4, time=time)
+    return VAE(3, latent=16, down=8, base=8 if at == "smoke" else 48, patch=4, time=time)
 
 
 def autoencoder_row(time: int) -> Recipe:
@@ -206,18 +214,19 @@ def autoencoder_row(time: int) -> Recipe:
         about=f"clips of the Toybox as latents: 8x8 pixels and {time} frames to 16 numbers, the first frame alone",
         net=partial(autoencoder, time=time),
         model=lambda net: net,
-        batches=lambda size, seed: fresh(clips13, size, seed),
+        batches=partial(endless, clips13),
         loss=autoencoder_loss,
         finish=measure_scale,
         measure=autoencoder_metrics,
         draw=None,
-        steps=(6, 1_400, 20_000),
+        steps=(6, 6_000, 20_000),
         batch=(2, 16, 64),
         metric="shape",
         target=0.9,
         better="higher",
         n=800,
-        budget=3_500_000,
+        budget=8_000_000,
+        lr=2e-3,
         decay_from=0.5,
         ema=0.998,
     )

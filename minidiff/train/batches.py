@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
+from minidiff.draws import on
+
 Batch = tuple[Tensor, ...]
 
 
@@ -36,12 +38,29 @@ def shuffled(tensors: Sequence[Tensor], batch_size: int, seed: int = 0) -> Calla
     return batch
 
 
-def fresh(sample: Callable[[int, Generator], Tensor], batch_size: int, seed: int = 0) -> Callable[[int], Batch]:
+def fresh(
+    sample: Callable[[int, Generator], Tensor],
+    batch_size: int,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    ahead: int = 1,
+) -> Callable[[int], Batch]:
     """Batches of an endless source, never the same twice.
 
+    device: whose generator `sample` is handed; what is drawn there need not travel. ahead: that many batches are
+    drawn at once, which on a GPU takes hardly longer than one.
     Example: `fit(denoise, fresh(grid25().sample, 256), steps=1000)`.
     """
-    return lambda step: (sample(batch_size, step_generator(seed + 1, step)),)
+    kept: dict[int, Tensor] = {}  # the batches of the current round, only
+
+    def batch(step: int) -> Batch:
+        nth, i = divmod(step, ahead)
+        if nth not in kept:
+            kept.clear()
+            kept[nth] = sample(ahead * batch_size, on(device, step_generator(seed + 1, nth)))
+        return (kept[nth][i * batch_size : (i + 1) * batch_size],)
+
+    return batch
 
 
 def mirrored(images: Tensor, generator: Generator) -> Tensor:

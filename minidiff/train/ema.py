@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class EMA:
@@ -30,8 +31,9 @@ class EMA:
     def update(self, net: nn.Module, step: int) -> None:
         """One step towards the current weights; `step` counts from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, p in net.named_parameters():
-            self.weights[name].lerp_(p.detach().float(), 1 - decay)
+        kept = [self.weights[name] for name, _ in net.named_parameters()]
+        now = [p.detach().float() for p in net.parameters()]
+        get_ema_multi_avg_fn(decay)(kept, now, step)  # one call for all of them
 
     @torch.no_grad()
     def copy_to(self, net: nn.Module) -> None:

@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 from minidiff import predict
+from minidiff.draws import normal
 from minidiff.schedule import shifted
 from minidiff.train.batches import Batch, step_generator
 from minidiff.train.ema import EMA
@@ -104,7 +105,7 @@ def denoising_loss(
     t = levels(len(x0) * max(1, frames), generator).to(x0)
     t = t.view(len(x0), frames) if frames else t  # (B, F) or (B,)
     t = t.clamp_min(1e-5) if space else t  # the factor between two rows may be infinite where nothing is hidden
-    eps = torch.randn(x0.shape, generator=generator).to(x0)
+    eps = normal(x0, generator)
     if not 0 <= drop <= 1 or (drop and getattr(denoise, "null", None) is None):
         raise ValueError(f"drop={drop}: expected a share from 0 to 1, and 0 for a network without classes")
     if drop and cond is not None:
