@@ -108,7 +108,8 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(net, device)
     if compiled:
-        net.compile(dynamic=False)
+        for part in getattr(net, "layers", lambda: [net])():  # equal blocks are compiled once
+            part.compile(dynamic=False)
     folder = outputs() / "runs" / f"{name}-{at}"
     path, state_file = folder / f"{name}.safetensors", folder / "state.safetensors"
     needs: dict[str, Any] = {"needs": stamps(recipe)} if recipe.needs else {}
@@ -270,7 +271,8 @@ def record(name: str, metrics: Metrics, command: str) -> Path:
     return path
 
 
-def facts(command: str) -> dict[str, str]:
-    """What a recorded number needs beside it: command, revision, device, date."""
-    device, date = device_name(torch.device("cpu")), time.strftime("%Y-%m-%d")
-    return {"command": command, "revision": revision(), "device": device, "date": date}
+def facts(command: str, gpu: bool = False) -> dict[str, str]:
+    """What a recorded number needs beside it: command, revision, device (gpu: one was used if there is one), date."""
+    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    date = time.strftime("%Y-%m-%d")
+    return {"command": command, "revision": revision(), "device": device_name(device), "date": date}

@@ -194,9 +194,9 @@ def measure_scale(vae: Any) -> None:
 
 
 def endless(sample: Callable[[int, Generator], Tensor], size: int, seed: int) -> Callable[[int], Batch]:
-    """Batches of clips, drawn as they are needed: where there is a GPU on it, and 64 batches at once."""
+    """Batches of clips, drawn as they are needed: where there is a GPU on it, and 512 batches at once."""
     gpu = torch.cuda.is_available()
-    return fresh(sample, size, seed, "cuda" if gpu else "cpu", 64 if gpu else 1)
+    return fresh(sample, size, seed, "cuda" if gpu else "cpu", 512 if gpu else 1)
 
 
 def autoencoder(at: str, time: int) -> nn.Module:

@@ -74,7 +74,10 @@ def record(name: str) -> Path:
     if scale() == "smoke":
         raise ValueError(f"{name} was measured at smoke scale, which proves that the code runs, no more: not recorded")
     rows, path = list(run(name)), root() / "data" / "results" / f"{name}.json"
-    facts_now = facts(f"minidiff evaluate {name} --record") | {"about": get(name).about, "scale": scale()}
+    facts_now = facts(f"minidiff evaluate {name} --record", get(name).gpu) | {
+        "about": get(name).about,
+        "scale": scale(),
+    }
     body = (
         json.dumps(facts_now, indent=1)[:-2] + ',\n "rows": [\n  ' + ",\n  ".join(map(json.dumps, rows)) + "\n ]\n}\n"
     )

@@ -91,8 +91,9 @@ def masks(attention: str, seed: int) -> Row:
 
 def patches(patch: int, seed: int) -> Row:
     """Asked for each motion by name: the share of clips that move so, for patches of that many frames."""
-    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=1200)
+    n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=10_000)
     denoise = denoiser(patch=patch, classes=len(MOTIONS), seed=seed)
+    denoise.net.to("cuda" if torch.cuda.is_available() else "cpu")
     loss = learn(denoise, MOTIONS, steps, seed)
     asked = torch.arange(n) % len(MOTIONS)
     x = generate(denoise, n, SHAPE, 25, seed, size=250, labels=asked, shift=SHIFT)
@@ -114,4 +115,5 @@ PATCHES_SWEEP = Sweep(
     "Five motions on the line, for patches of one, two and four frames that hold as many numbers",
     lambda: [{"patch": patch, "seed": seed} for patch in PATCHES for seed in range(2)],
     patches,
+    gpu=True,
 )

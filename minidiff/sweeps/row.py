@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sweep:
-    """`settings()` lists what to try, `measure(**setting)` returns the numbers of one.
+    """`settings()` lists what to try, `measure(**setting)` returns the numbers of one. gpu: it uses one if there is.
 
     Example: `SWEEPS["calls"].settings()[0]`.
     """
@@ -22,6 +22,7 @@ class Sweep:
     about: str
     settings: Callable[[], list[Row]]
     measure: Callable[..., Row]
+    gpu: bool = False
 
 
 def pack(images: Tensor) -> str:

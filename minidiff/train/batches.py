@@ -53,14 +53,15 @@ def fresh(
     """
     kept: dict[int, Tensor] = {}  # the batches of the current round, only
 
-    def batch(step: int) -> Batch:
+    def at(step: int) -> Batch:
         nth, i = divmod(step, ahead)
         if nth not in kept:
             kept.clear()
             kept[nth] = sample(ahead * batch_size, on(device, step_generator(seed + 1, nth)))
-        return (kept[nth][i * batch_size : (i + 1) * batch_size],)
+        batch = kept[nth][i * batch_size : (i + 1) * batch_size]
+        return (batch.clone() if ahead > 1 else batch,)  # a view would keep the whole round alive into the next one
 
-    return batch
+    return at
 
 
 def mirrored(images: Tensor, generator: Generator) -> Tensor:

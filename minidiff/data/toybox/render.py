@@ -67,8 +67,10 @@ def render(spec: Spec, height: int = 32, width: int | None = None, at: Tensor | 
     check(spec, height, width)
     at = places(spec) if at is None else at
     chunk = CHUNK if spec.start.device.type == "cpu" else MANY
-    parts = [slice(i, i + chunk) for i in range(0, len(spec), chunk)]
-    return torch.cat([_render(spec[part], height, width, at[part]) for part in parts])
+    clips = torch.empty(len(spec), 3, spec.frames, height, width, device=at.device)
+    for i in range(0, len(spec), chunk):
+        clips[i : i + chunk] = _render(spec[i : i + chunk], height, width, at[i : i + chunk])
+    return clips
 
 
 def _render(spec: Spec, height: int, width: int, at: Tensor) -> Tensor:
