@@ -36,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--compile", action="store_true", help="with torch.compile: needs a C++ compiler, pays after some minutes"
     )
+    train.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="FILE",
+        help="begin with the weights of this checkpoint of the recipe",
+    )
     sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture or film")
     sample.add_argument("name")
     sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
@@ -83,7 +90,7 @@ def train(args: argparse.Namespace) -> int:
 
     clock = time.perf_counter()
     path: Any
-    *_, path = run.train(args.name, args.scale, pairs(args.set), args.compile)
+    *_, path = run.train(args.name, args.scale, pairs(args.set), args.compile, args.start)
     print(f"{args.name}: trained in {time.perf_counter() - clock:.0f} s, weights in {path}")
     if args.ship:
         metrics = run.evaluate(args.name, path)

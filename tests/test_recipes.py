@@ -74,7 +74,7 @@ def test_every_row_ships_with_an_honest_header(name):
     assert path.stat().st_size <= row.budget and path.stat().st_size <= 15_000_000
     metric = header["metrics"][row.metric]
     assert metric["n"] >= row.n >= 800 and metric["value"] == metric["value"]
-    assert header["samples"] == header["steps"] * header["batch"]
+    assert header["samples"] == header["steps"] * header["batch"] + header.get("start", {}).get("samples", 0)
     runs.load(name)
 
 
@@ -374,3 +374,18 @@ def test_training_uses_all_cores_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     list(runs.train("toy-mlp", "smoke", {"steps": "1"}))
     assert asked == [6]
+
+
+def test_training_goes_on_from_a_checkpoint(trained, tmp_path, monkeypatch):
+    """Its weights are the start, its training is told and counted in, and another start is another run."""
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    begin, settings = trained["toy-mlp"], {"steps": "2", "lr": "1e-9"}
+    *_, path = runs.train("toy-mlp", "smoke", settings, start=begin)
+    (before, earlier), (after, header) = checkpoint.read(begin), checkpoint.read(path)
+    assert all(torch.allclose(after[name], before[name], atol=1e-2) for name in before)
+    assert header["start"]["sha256"] == earlier["sha256"] and header["start"]["steps"] == earlier["steps"]
+    assert header["samples"] == header["steps"] * header["batch"] + earlier["samples"]
+    with pytest.raises(CheckpointError, match="start"):
+        list(runs.train("toy-mlp", "smoke", settings))
+    with pytest.raises(CheckpointError, match="made by recipe"):
+        list(runs.train("toy-mlp", "smoke", settings, start=trained["fashion-dit"]))

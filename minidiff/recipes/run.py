@@ -81,14 +81,19 @@ def configure(name: str, settings: dict[str, str] | None = None) -> Recipe:
 
 
 def train(
-    name: str, at: str | None = None, settings: dict[str, str] | None = None, compiled: bool = False
+    name: str,
+    at: str | None = None,
+    settings: dict[str, str] | None = None,
+    compiled: bool = False,
+    start: Path | str | None = None,
 ) -> Iterator[State | Path]:
     """Train a row; yields the states of `fit`, and last the path of the checkpoint written into the run's folder.
 
     at: a scale, default the current one. settings: overrides: `steps`, `batch`, and those of `configure`. All cores
     work, unless OMP_NUM_THREADS says otherwise. A run interrupted in `outputs/runs/NAME-SCALE` is resumed; one that
     is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute or two and a
-    C++ compiler, and then two thirds of the time a step (a transformer of clips on two cores).
+    C++ compiler, and then two thirds of the time a step (a transformer of clips on two cores). start: a checkpoint of
+    the row whose weights it goes on from, with a fresh optimizer; its training is told in the header and counted in.
     Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
@@ -105,6 +110,11 @@ def train(
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())
     model, net = build(recipe, at)
+    earlier: dict[str, Any] = {}
+    if start:
+        tensors, earlier = checkpoint.read(Path(start), name)
+        refuse_other(recipe, earlier, Path(start))
+        checkpoint.load_into(net, tensors, str(start))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(net, device)
     if compiled:
@@ -116,6 +126,7 @@ def train(
     options: dict[str, Any] = {key: getattr(recipe, key) for key in SETTABLE}
     options |= {"loss": recipe.loss, "every": max(1, steps // 200), "folder": folder}
     options |= {"identity": {"recipe": name, "scale": at, "batch": batch} | needs}
+    options["identity"] |= {"start": earlier["sha256"]} if earlier else {}
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
     options["note"] |= {"compiled": True} if compiled else {}
     trained = False
@@ -135,6 +146,9 @@ def train(
             weights = {n: v.bfloat16() for n, v in net.state_dict().items()}
         header = {"recipe": name, "scale": at, **needs, "settings": settings, "steps": steps, "batch": batch}
         header |= {"samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl")), **kept["note"]}
+        if earlier:
+            header["start"] = {key: value for key, value in earlier.items() if key not in ("recipe", "metrics", *needs)}
+            header["samples"] += earlier["samples"]
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)
     yield path

@@ -35,14 +35,14 @@ def denoiser(attention: str = "full", patch: int = 1, classes: int = 0, seed: in
     return Denoiser(net, Linear(), "x0", SD)
 
 
-def learn(denoise: Denoiser, motions: tuple[str, ...], steps: int, seed: int = 0) -> float:
+def learn(denoise: Denoiser, motions: tuple[str, ...], steps: int, seed: int = 0, batch: int = BATCH) -> float:
     """Train it on fresh clips of these motions, told which one if it has classes; the loss at the end."""
 
     def labelled(step: int) -> tuple[Tensor, ...]:
-        line = sample(BATCH, step_generator(seed + 1, step), motions, SHAPE[1], SHAPE[3])
+        line = sample(batch, step_generator(seed + 1, step), motions, SHAPE[1], SHAPE[3])
         return line.clips, line.motions
 
-    plain = fresh(lambda n, generator: sample(n, generator, motions, SHAPE[1], SHAPE[3]).clips, BATCH, seed)
+    plain = fresh(lambda n, generator: sample(n, generator, motions, SHAPE[1], SHAPE[3]).clips, batch, seed)
     loss = partial(denoising_loss, space="flow", weight=held_below, levels=noisier)
     *_, state = fit(
         denoise,
@@ -92,14 +92,15 @@ def masks(attention: str, seed: int) -> Row:
 def patches(patch: int, seed: int) -> Row:
     """Asked for each motion by name: the share of clips that move so, for patches of that many frames."""
     n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=10_000)
+    batch = BATCH // 2  # and twice the steps
     denoise = denoiser(patch=patch, classes=len(MOTIONS), seed=seed)
     denoise.net.to("cuda" if torch.cuda.is_available() else "cpu")
-    loss = learn(denoise, MOTIONS, steps, seed)
+    loss = learn(denoise, MOTIONS, steps, seed, batch)
     asked = torch.arange(n) % len(MOTIONS)
     x = generate(denoise, n, SHAPE, 25, seed, size=250, labels=asked, shift=SHIFT)
     seen = spots(x)
     right = (named(seen.places) == asked) & seen.found.all(1)
-    row: Row = {"n": n, "tokens": SHAPE[1] * SHAPE[3] // 8, "loss": loss, "samples": steps * BATCH}
+    row: Row = {"n": n, "tokens": SHAPE[1] * SHAPE[3] // 8, "loss": loss, "samples": steps * batch}
     row |= {motion: float(right[asked == i].float().mean()) for i, motion in enumerate(MOTIONS)}
     row["found"] = float(seen.found.float().mean())
     row["switches"] = float(switches(seen.lights).float().mean())
