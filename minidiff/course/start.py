@@ -261,8 +261,13 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
         tool("ruff: lint", "ruff", "check", ".", trouble="ruff finds the faults above"),
         tool("ruff: format", *"ruff format --check --output-format concise .".split(), trouble="run 'ruff format'"),
         tool("pyright: types", "pyright", "--pythonpath", python, trouble="pyright finds the errors above"),
-        # pytest's summary stays the last line of the output: CI reads it
-        tool("pytest, notebooks included", "pytest", "-q", trouble="", note=None),
+        # on every core, a file of tests on one; pytest's summary stays the last line of the output: CI reads it
+        tool(
+            "pytest, notebooks included",
+            *"pytest -q -n auto --maxprocesses 8 --dist loadfile".split(),
+            trouble="",
+            note=None,
+        ),
     ]
     return ([] if here else setup) + (test if verb == "test" else course)[: VERBS[verb]]
 

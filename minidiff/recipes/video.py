@@ -207,7 +207,7 @@ def autoencoder(at: str, time: int) -> nn.Module:
 def autoencoder_row(time: int) -> Recipe:
     """The row of one stride, 2 or 4: the other one differs in nothing but the layers that the longer one takes.
 
-    It joins ROWS with its weights. Example: `autoencoder_row(4).net("smoke")`.
+    Example: `autoencoder_row(4).net("smoke")`.
     """
     return Recipe(
         name=f"video-vae-{time}",
@@ -253,4 +253,6 @@ ROWS = (
         decay_from=0.4,
         ema=0.998,
     ),
+    autoencoder_row(2),
+    autoencoder_row(4),
 )
