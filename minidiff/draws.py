@@ -1,7 +1,8 @@
 """Random numbers where they are needed: on a GPU, drawn by the GPU.
 
 A batch of 128 clips takes 4.7 million normal numbers a step. A processor draws and sends them more slowly than an H100
-trains on them, so they come from a generator of its own that the step's generator seeds: the same step, the same noise.
+trains on them, so they come from a generator of its own that the step's generator seeds: the same step, the same noise,
+on the same kind of device.
 """
 
 import torch

@@ -18,7 +18,7 @@ from minidiff.recipes.draw import generate, labels_of
 from minidiff.schedule import Linear
 from minidiff.train import checkpoint
 from minidiff.train.checkpoint import CheckpointError
-from minidiff.train.fit import denoising_loss
+from minidiff.train.fit import denoising_loss, fit
 
 HEADER = {
     "recipe",
@@ -283,7 +283,8 @@ def test_cli_lists_recipes_and_what_is_owed(capsys):
         owed = f"minidiff train {name} --scale gpu --ship" in out
         header = checkpoint.read_header(runs.shipped(name))
         row = recipes.get(name)
-        assert owed == (header["scale"] != "gpu" or not row.meets(header["metrics"][row.metric]["value"]))
+        scales = {header["scale"], header.get("start", {}).get("scale")}
+        assert owed == ("gpu" not in scales or not row.meets(header["metrics"][row.metric]["value"]))
 
 
 @pytest.mark.parametrize(
@@ -379,13 +380,24 @@ def test_training_uses_all_cores_unless_told_otherwise(tmp_path, monkeypatch):
 def test_training_goes_on_from_a_checkpoint(trained, tmp_path, monkeypatch):
     """Its weights are the start, its training is told and counted in, and another start is another run."""
     monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
-    begin, settings = trained["toy-mlp"], {"steps": "2", "lr": "1e-9"}
+    begin, settings = tmp_path / "begin.safetensors", {"steps": "2", "lr": "1e-9"}
+    tensors, earlier = checkpoint.read(trained["toy-mlp"])
+    checkpoint.write(begin, {name: 0 * tensor + 0.25 for name, tensor in tensors.items()}, earlier)
+    earlier = checkpoint.read_header(begin)
+    seen = []
+    monkeypatch.setattr(runs, "fit", lambda *args, **kw: seen.append(args[1](0)[0]) or fit(*args, **kw))
     *_, path = runs.train("toy-mlp", "smoke", settings, start=begin)
-    (before, earlier), (after, header) = checkpoint.read(begin), checkpoint.read(path)
-    assert all(torch.allclose(after[name], before[name], atol=1e-2) for name in before)
+    moved = tmp_path / "moved.safetensors"
+    tensors, header = checkpoint.read(path)
+    checkpoint.write(moved, {name: tensor + 0.25 for name, tensor in tensors.items()}, header)
+    *_, second = runs.train("toy-mlp", "smoke", settings, start=moved)
+    *_, plain = runs.train("toy-mlp", "smoke", settings)
+    assert all(not torch.equal(seen[i], seen[j]) for i, j in ((0, 1), (0, 2), (1, 2)))  # each has its own batches
+    after, header = checkpoint.read(path)
+    assert all(torch.allclose(tensor.float(), torch.tensor(0.25), atol=1e-6) for tensor in after.values())
+    assert len({path, second, plain}) == 3 and begin.exists()
+    assert checkpoint.read_header(second)["samples"] == header["samples"] + 2 * header["batch"]
     assert header["start"]["sha256"] == earlier["sha256"] and header["start"]["steps"] == earlier["steps"]
     assert header["samples"] == header["steps"] * header["batch"] + earlier["samples"]
-    with pytest.raises(CheckpointError, match="start"):
-        list(runs.train("toy-mlp", "smoke", settings))
     with pytest.raises(CheckpointError, match="made by recipe"):
         list(runs.train("toy-mlp", "smoke", settings, start=trained["fashion-dit"]))

@@ -129,7 +129,8 @@ def test_arms_differ_in_what_they_may_look_at_and_in_nothing_else(name):
 
 
 @pytest.mark.parametrize("time", [2, 4])
-def test_autoencoders_of_clips_learn_and_are_measured_beside_the_clips_as_they_are(time, tmp_path):
+def test_autoencoders_of_clips_learn_and_are_measured_beside_the_clips_as_they_are(time, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # or the clips would be on a GPU, where there is one
     row = video.autoencoder_row(time)
     torch.manual_seed(0)
     vae = row.net("smoke")

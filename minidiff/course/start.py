@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidiff.files import atomic_write, sha256
-from minidiff.threads import share
+from minidiff.threads import cores, share
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how many stages follow the set-up
@@ -264,7 +264,8 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
         # on every core, a file of tests on one; pytest's summary stays the last line of the output: CI reads it
         tool(
             "pytest, notebooks included",
-            *"pytest -q -n auto --maxprocesses 8 --dist loadfile".split(),
+            *"pytest -q --dist loadfile -n".split(),
+            min(8, cores()),
             trouble="",
             note=None,
         ),

@@ -91,9 +91,10 @@ def train(
 
     at: a scale, default the current one. settings: overrides: `steps`, `batch`, and those of `configure`. All cores
     work, unless OMP_NUM_THREADS says otherwise. A run interrupted in `outputs/runs/NAME-SCALE` is resumed; one that
-    is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute or two and a
-    C++ compiler, and then two thirds of the time a step (a transformer of clips on two cores). start: a checkpoint of
-    the row whose weights it goes on from, with a fresh optimizer; its training is told in the header and counted in.
+    is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute and a C++
+    compiler, and saves a sixth of the time a step (a transformer of clips on two cores). start: a checkpoint of the
+    row whose weights it goes on from, with a fresh optimizer and fresh batches, in a folder of its own; its training
+    is told in the header, and its samples and seconds are counted in.
     Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
@@ -115,12 +116,13 @@ def train(
         tensors, earlier = checkpoint.read(Path(start), name)
         refuse_other(recipe, earlier, Path(start))
         checkpoint.load_into(net, tensors, str(start))
+        recipe = replace(recipe, seed=recipe.seed + 1000 * starts(earlier))  # other batches than those of its start
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(net, device)
     if compiled:
         for part in getattr(net, "layers", lambda: [net])():  # equal blocks are compiled once
             part.compile(dynamic=False)
-    folder = outputs() / "runs" / f"{name}-{at}"
+    folder = outputs() / "runs" / (f"{name}-{at}" + (f"-from-{earlier['sha256'][:8]}" if earlier else ""))
     path, state_file = folder / f"{name}.safetensors", folder / "state.safetensors"
     needs: dict[str, Any] = {"needs": stamps(recipe)} if recipe.needs else {}
     options: dict[str, Any] = {key: getattr(recipe, key) for key in SETTABLE}
@@ -135,7 +137,7 @@ def train(
             path.unlink(missing_ok=True)  # of an earlier run in this folder
         trained = True
         if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
-            keep_state(folder / "states", net, state, needs)
+            keep_state(folder / "states", net, state, needs, earlier.get("samples", 0))
         yield state
     if trained or not path.exists():
         tensors, kept = checkpoint.read(state_file)
@@ -148,20 +150,27 @@ def train(
         header |= {"samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl")), **kept["note"]}
         if earlier:
             header["start"] = {key: value for key, value in earlier.items() if key not in ("recipe", "metrics", *needs)}
-            header["samples"] += earlier["samples"]
+            header |= {key: header[key] + earlier[key] for key in ("samples", "seconds")}
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)
     yield path
 
 
-def keep_state(folder: Path, net: nn.Module, state: State, needs: dict[str, Any] | None = None) -> None:
+def starts(header: dict[str, Any]) -> int:
+    """How many trainings went into a checkpoint, each from the weights of the one before."""
+    return 1 + starts(header["start"]) if "start" in header else 1
+
+
+def keep_state(
+    folder: Path, net: nn.Module, state: State, needs: dict[str, Any] | None = None, earlier: int = 0
+) -> None:
     """Keep the weights of one moment of a run, raw and averaged, for a film of it: `folder/STEP.safetensors`.
 
     `train` does so at doubling steps and at the end. Example: `keep_state(Path("outputs/x"), net, state)`.
     """
     tensors = {name: p.detach().bfloat16().contiguous() for name, p in net.named_parameters()}
     tensors |= {f"ema.{name}": p.bfloat16().contiguous() for name, p in state.ema.weights.items()}
-    header = {"recipe": "", "step": state.step, "samples": state.samples, "loss": state.loss}
+    header = {"recipe": "", "step": state.step, "samples": earlier + state.samples, "loss": state.loss}
     header |= needs or {}
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / f"{state.step}.safetensors", tensors, header)

@@ -39,9 +39,8 @@ def clips(n: int, generator: Generator, split: str = "train") -> Tensor:
 
 
 def dit(at: str, attention: str) -> nn.Module:
-    """The network of these models: 2.9 million weights, whatever it may look at; a GPU gives the same ones more clips.
-
-    (A notebook samples it on a laptop, and the clips decide more than the weights: see `toybox-full` in its header.)
+    """The network of these models: 2.9 million weights, whatever it may look at, and the same ones for more clips on a
+    GPU, since a notebook samples it on a laptop.
     """
     width, depth, heads = (32, 2, 2) if at == "smoke" else (160, 6, 4)
     return DiT(SHAPE[0], width, depth, heads, PATCH, attention=attention)

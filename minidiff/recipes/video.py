@@ -189,14 +189,13 @@ def clips13(n: int, generator: Generator) -> Tensor:
 
 def measure_scale(vae: Any) -> None:
     """Centre and scale the latents of a trained autoencoder by those of 200 training clips."""
-    clips = clips13(pick(smoke=8, laptop=200), Generator().manual_seed(0))
-    vae.measure_scale(clips.to(vae.mean.device).split(50))
+    vae.measure_scale(clips13(pick(smoke=8, laptop=200), Generator().manual_seed(0)).split(50))
 
 
 def endless(sample: Callable[[int, Generator], Tensor], size: int, seed: int) -> Callable[[int], Batch]:
-    """Batches of clips, drawn as they are needed: where there is a GPU on it, and 512 batches at once."""
+    """Batches of clips, drawn as they are needed: where there is a GPU on it, and 16,384 clips (2.4 GB) at once."""
     gpu = torch.cuda.is_available()
-    return fresh(sample, size, seed, "cuda" if gpu else "cpu", 512 if gpu else 1)
+    return fresh(sample, size, seed, "cuda" if gpu else "cpu", max(1, 16_384 // size) if gpu else 1)
 
 
 def autoencoder(at: str, time: int) -> nn.Module:

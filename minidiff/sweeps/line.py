@@ -92,7 +92,7 @@ def masks(attention: str, seed: int) -> Row:
 def patches(patch: int, seed: int) -> Row:
     """Asked for each motion by name: the share of clips that move so, for patches of that many frames."""
     n, steps = pick(smoke=20, laptop=1000), pick(smoke=3, laptop=10_000)
-    batch = BATCH // 2  # and twice the steps
+    batch = BATCH // 2  # more steps for the time
     denoise = denoiser(patch=patch, classes=len(MOTIONS), seed=seed)
     denoise.net.to("cuda" if torch.cuda.is_available() else "cpu")
     loss = learn(denoise, MOTIONS, steps, seed, batch)

@@ -54,12 +54,14 @@ def fresh(
     kept: dict[int, Tensor] = {}  # the batches of the current round, only
 
     def at(step: int) -> Batch:
+        if ahead == 1:
+            return (sample(batch_size, on(device, step_generator(seed + 1, step))),)
         nth, i = divmod(step, ahead)
         if nth not in kept:
             kept.clear()
             kept[nth] = sample(ahead * batch_size, on(device, step_generator(seed + 1, nth)))
         batch = kept[nth][i * batch_size : (i + 1) * batch_size]
-        return (batch.clone() if ahead > 1 else batch,)  # a view would keep the whole round alive into the next one
+        return (batch.clone(),)  # a view would keep the whole round alive into the next one
 
     return at
 
