@@ -6,6 +6,9 @@ from torch import Generator
 
 from minidiff.data.line import MARGIN, MOTIONS, SPEEDS, sample
 from minidiff.measure.line import acceleration, named, spots, switches
+from minidiff.predict import Denoiser
+from minidiff.schedule import Linear
+from minidiff.sweeps.line import missed
 
 
 def drawn(n=2000, seed=0, **options):
@@ -63,3 +66,26 @@ def test_bad_input_is_refused_in_words():
         acceleration(torch.zeros(1, 2))
     with pytest.raises(ValueError, match="takes 8"):
         named(torch.zeros(1, 7))
+
+
+def test_what_a_denoiser_misses_is_0_for_the_clip_itself_and_1_for_grey():
+    clips = drawn(50)
+
+    class Answers(torch.nn.Module):
+        """Its argument times what is true."""
+
+        def __init__(self, share):
+            super().__init__()
+            self.share = torch.nn.Parameter(share)
+
+        def forward(self, x, ell, cond=None):
+            return clips.clips * self.share[cond][:, None, None, None, None]
+
+    for share in (0.0, 0.5, 1.0):
+        net = Answers(torch.full((5,), share))
+        lost = missed(Denoiser(net, Linear(), "x0"), clips)
+        torch.testing.assert_close(lost, torch.full((5,), (1 - share) ** 2))
+    only = torch.zeros(5)
+    only[3] = 1.0  # one motion is known, the others are not
+    lost = missed(Denoiser(Answers(only), Linear(), "x0"), clips)
+    torch.testing.assert_close(lost, 1 - only)
