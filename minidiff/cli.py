@@ -14,7 +14,7 @@ from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
 SWEEP_NAMES += ("latent-race", "latent-spaces", "dit-race", "dit-patches", "dit-modulation")
-SWEEP_NAMES += ("line-masks", "toybox-floors", "toybox-sizes")
+SWEEP_NAMES += ("line-masks", "line-patches", "toybox-floors", "toybox-sizes")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -200,7 +200,7 @@ def list_recipes(args: argparse.Namespace) -> int:
             reached = row.meets(value)
             line += f"{header['scale']:14}{header['device'][:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
             line += f"{'  met' if reached else '  missed':9}{path.stat().st_size:>11,}/{row.budget:,}"
-            if header["scale"] != "gpu":
+            if not {header["scale"], header.get("start", {}).get("scale")} & {"gpu"}:
                 why = "trained at " + header["scale"] + " scale" + ("" if reached else ", target missed")
             elif not reached:
                 why = "target missed"

@@ -29,8 +29,9 @@ from minidiff.nn.attention import Attention
 from minidiff.nn.dit import Block, patchify
 from minidiff.nn.mlp import MLP
 from minidiff.nn.unet import ResBlock, UNet
-from minidiff.nn.vae import VAE, vae_loss
+from minidiff.nn.vae import VAE, Past, vae_loss
 from minidiff.recipes import latent
+from minidiff.train.flops import tokens
 
 FOLDER = root() / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
@@ -273,6 +274,36 @@ def looking_at(space: dict) -> bool:
     return True
 
 
+def boxing(space: dict) -> bool:
+    """Cutting as the package does, and back, for boxes and clips of unequal sides."""
+    x = torch.randn(2, 3, 6, 8, 12)
+    for pf, p in ((1, 2), (2, 4), (3, 2)):
+        tokens_ = space["cut"](x, pf, p)
+        if not torch.equal(tokens_, patchify(x, (pf, p, p))) or not torch.equal(
+            space["glue"](tokens_, pf, p, 8 // p), x
+        ):
+            return False
+    return True
+
+
+def counting(space: dict) -> bool:
+    """As the package counts, for sizes that divide and sizes that do not."""
+    cases = [(clip, patch, down) for clip in ((48, 480, 720), (1, 65, 66), (10, 33, 31))
+             for patch in ((1, 2, 2), (2, 1, 4)) for down in ((1, 1, 1), (4, 8, 8))]  # fmt: skip
+    return all(
+        space["count"](clip, patch, down, causal) == tokens(clip, patch, down, causal=causal)
+        for clip, patch, down in cases
+        for causal in (False, True)
+    )
+
+
+def never_ahead(space: dict) -> bool:
+    layer = Past(4, 6).requires_grad_(False)
+    x = torch.randn(2, 4, 5, 6, 7)
+    ours = space["past"](x, layer.weight, layer.bias)
+    return ours.shape == (2, 6, 5, 6, 7) and bool(torch.allclose(ours, layer(x), atol=1e-5))
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -295,6 +326,9 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "13_dit nn.dit.patchify": cutting,
     "13_dit nn.dit.Block": six_knobs,
     "16_flicker nn.dit.Block": looking_at,
+    "17_spacetime-patches nn.dit.patchify": boxing,
+    "17_spacetime-patches train.flops.tokens": counting,
+    "17_spacetime-patches nn.vae.Past": never_ahead,
 }
 
 
@@ -378,6 +412,12 @@ def test_the_comparison_would_see_a_mistake():
     assert not six_knobs(changed(path, index, "gate2 * block.mlp", "gate * block.mlp"))
     path, index = built_cells()["16_flicker nn.dit.Block"]
     assert not looking_at(changed(path, index, '"time": same_place', '"time": same_frame'))
+    path, index = built_cells()["17_spacetime-patches nn.dit.patchify"]
+    assert not boxing(changed(path, index, "x.permute(0, 2, 4, 6, 3, 5, 7, 1)", "x.permute(0, 2, 4, 6, 3, 7, 5, 1)"))
+    path, index = built_cells()["17_spacetime-patches train.flops.tokens"]
+    assert not counting(changed(path, index, "1 if causal else 0", "0"))
+    path, index = built_cells()["17_spacetime-patches nn.vae.Past"]
+    assert not never_ahead(changed(path, index, "(1, 1, 1, 1, 2, 0)", "(1, 1, 1, 1, 1, 1)"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from minidiff.files import atomic_write, outputs, root
@@ -33,6 +34,7 @@ SWEEPS = {
     "dit-patches": dit.PATCHES,
     "dit-modulation": dit.MODULATION,
     "line-masks": line.MASKS,
+    "line-patches": line.PATCHES_SWEEP,
     "toybox-floors": toybox.FLOORS,
     "toybox-sizes": toybox.SIZES_SWEEP,
 }
@@ -66,7 +68,8 @@ def run(name: str) -> Iterator[Row]:
 
 def unfinished(name: str) -> Path:
     """Where the rows of a sweep are kept until all are there, for this scale and this revision of the code."""
-    return outputs() / "sweeps" / f"{name}-{scale()}-{revision()}.json"
+    device = "-cuda" if get(name).gpu and torch.cuda.is_available() else ""
+    return outputs() / "sweeps" / f"{name}-{scale()}-{revision()}{device}.json"
 
 
 def record(name: str) -> Path:

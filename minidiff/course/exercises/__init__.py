@@ -29,6 +29,7 @@ CHAPTERS = (
     "attention",
     "dit",
     "flicker",
+    "spacetime_patches",
 )
 
 
