@@ -104,7 +104,8 @@ def test_too_few_clips_for_a_distance_are_refused():
 def test_arms_differ_in_what_they_may_look_at_and_in_nothing_else(name):
     """Weights, clips, their order, the seed: all the same. A frame of the first arm hears nothing of the others."""
     from minidiff import recipes
-    from minidiff.recipes.run import build
+    from minidiff.recipes.run import build, shipped
+    from minidiff.train.checkpoint import read_header
 
     row, first = recipes.get(name), recipes.get("toybox-full")
     model, net = build(row, "smoke")
@@ -118,6 +119,8 @@ def test_arms_differ_in_what_they_may_look_at_and_in_nothing_else(name):
         first.seed,
         first.loss,
     )
+    seen = [read_header(shipped(arm))["samples"] for arm in (name, "toybox-full")]
+    assert seen[0] == seen[1]  # clips that the shipped weights were trained on
     for p in net.parameters():
         p.data += 0.1 * torch.randn(p.shape, generator=Generator().manual_seed(0))
     x = torch.randn(1, *rows.SHAPE, generator=Generator().manual_seed(1))

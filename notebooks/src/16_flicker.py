@@ -371,14 +371,21 @@ table(
     [[name, with_interval({k: 32 * v for k, v in a.items()}, ".2f"), f"{f['value']:.0%}", with_interval(s, ".2f"), f"{u['value']:.0%}", f"{d['value']:,.0f}"] for name, (a, f, s, u, d) in rows.items()],
 )  # fmt: skip
 first, judge = headers["the clip"], read_header(shipped("toybox-classifier"))["metrics"]
+begun = (
+    f" ({min(h['start']['samples'] for h in headers.values()):,} or more of them on one {first['start']['device']})"
+    if "start" in first
+    else ""
+)
 spoilt = ", ".join(f"{how} {judge[f'Frechet video distance, {how}']['value']:,.0f}" for how in ("shuffled", "frozen", "recoloured"))  # fmt: skip
-say(f"<small>*recorded: {first['device']}, {first['date']}, n = {any_arm['clips that hold together']['n']} clips each, 95% intervals over clips, one training seed; {first['samples']:,} clips seen by each, {first['parameters']:,} weights. The distance is between features of a small network that tells motions, colours and the order of frames; true against true is its null. Its self-test, on true clips that were spoilt: {spoilt}*</small>")  # fmt: skip
+say(f"<small>*recorded: {first['device']}, {first['date']}, n = {any_arm['clips that hold together']['n']} clips each, 95% intervals over clips, one training seed; {first['samples']:,} clips seen by each{begun}, {first['parameters']:,} weights. The distance is between features of a small network that tells motions, colours and the order of frames; true against true is its null. Its self-test, on true clips that were spoilt: {spoilt}*</small>")  # fmt: skip
 times = rows["a frame"][0]["value"] / rows["the clip"][0]["value"]
 above = rows["the clip"][0]["value"] / rows["*true clips*"][0]["value"]
 reveal("flicker.toybox", "less than 2 times" if times < 2 else "2 to 5 times" if times < 5 else "5 to 20 times" if times < 20 else "more than 20 times", f"{times:.1f} times. And the one that sees the clip has {above:.0f} times the error of true clips.")  # fmt: skip
+whole = rows["the clip"][3]["value"]
+say(f"Of the clips of the last network {whole:.0%} hold together: no track ends in the middle of the picture, none begins there, and none changes its colour. In the other {1 - whole:.0%} something is lost on the way, or exchanged, or comes from nowhere, or nothing is there.")  # fmt: skip
 
 # %% [markdown]
-# Read each column downwards, and then its last line. Looking makes a film of pictures. Whether it is a *good* film is another question, and these trainings were short: things are lost on the way, and shapes change. No training can cure the first network. Nothing forbids the other two to get better, and `minidiff recipes` has the commands that go on.
+# Read each column downwards, and then its last line. Looking makes a film of pictures. Whether it is a *good* film is another question, and these trainings were short. No training can cure the first network. Nothing forbids the other two to get better, and `minidiff recipes` has the commands that go on.
 #
 # All four clips that the last network drew at the top of this chapter:
 
@@ -410,7 +417,21 @@ table(
     ["frames", "tokens", *(f"pairs: {name}" for name in arms), *(f"time: {name}" for name in arms)],
     [[F, f"{F * N:,}", *(f"{p:,.0f}" for p in pairs[F]), *(f"{seconds[F, name] / seconds[lengths[0], 'a frame']:.1f}" for name in arms)] for F in lengths],
 )  # fmt: skip
-say("<small>*exact, and live: times in units of the first one, best of four, one clip of 32×32 at a time*</small>")
+fig, ax = figure(height=2.6)
+unit = seconds[lengths[0], "a frame"]
+for name, marker in zip(arms, "os^", strict=True):
+    ax.plot([F * N for F in lengths], [seconds[F, name] / unit for F in lengths], marker=marker, ms=4, label=name)
+ends = torch.tensor([lengths[0], lengths[-1]], dtype=torch.float32)
+for power, word in ((1, "in step with tokens"), (2, "as pairs of tokens")):
+    ax.plot(ends * N, (ends / ends[0]) ** power, color=COLOURS["exact"], dashes=(4, 2), lw=0.8)
+    ax.text(float(ends[1]) * N, float(ends[1] / ends[0]) ** power, f" {word}", fontsize=8, va="center")
+ax.set(xscale="log", yscale="log", xlabel="tokens of a clip", ylabel="time of a call", xlim=(150, 12_000))
+ax.legend(fontsize=8, loc="upper left")
+show(
+    fig,
+    alt="Time of a call against tokens, both logarithmic, for three networks. " + "; ".join(f"{name}: from 1 to {seconds[lengths[-1], name] / seconds[lengths[0], name]:.0f}" for name in arms) + f"; tokens grow {lengths[-1] // lengths[0]} times, pairs {(lengths[-1] // lengths[0]) ** 2} times.",
+    mark="exact, and live: times in units of the first one, best of four, one clip of 32×32 at a time",
+)  # fmt: skip
 
 # %% [markdown]
 # Whoever says that full attention is too dear should say for how long a clip. Compare the columns of times line by line with those of pairs: pairs grow with the square of the clip, everything else in step with it, and sooner or later the square wins. That is why early video models looked in turns (Ho et al. 2022), and why the next chapter is about making *fewer tokens* of a clip. Large open models of today look at everything, and pay for it with compression.
