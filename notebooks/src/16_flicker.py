@@ -38,7 +38,7 @@
 #
 # > **If flashing pictures can harm you:** this chapter is about flicker, and some of its clips show it. They are small, they never start by themselves, and each stands under a warning. Every one of them is also shown as a row of still frames, and you lose nothing by staying with these.
 #
-# Three networks draw a clip of the Toybox, twelve frames each, *from the same noise*. They have equally many weights, and have seen the same clips in the same order. They differ in one thing: what a patch may look at.
+# Three networks draw a clip of the Toybox, twelve frames each, *from the same noise*. They have equally many weights, and have seen equally many clips of one world. They differ in one thing: what a patch may look at.
 
 # %%
 import time
@@ -381,8 +381,8 @@ say(f"<small>*recorded: {first['device']}, {first['date']}, n = {any_arm['clips 
 times = rows["a frame"][0]["value"] / rows["the clip"][0]["value"]
 above = rows["the clip"][0]["value"] / rows["*true clips*"][0]["value"]
 reveal("flicker.toybox", "less than 2 times" if times < 2 else "2 to 5 times" if times < 5 else "5 to 20 times" if times < 20 else "more than 20 times", f"{times:.1f} times. And the one that sees the clip has {above:.0f} times the error of true clips.")  # fmt: skip
-whole = rows["the clip"][3]["value"]
-say(f"Of the clips of the last network {whole:.0%} hold together: no track ends in the middle of the picture, none begins there, and none changes its colour. In the other {1 - whole:.0%} something is lost on the way, or exchanged, or comes from nowhere, or nothing is there.")  # fmt: skip
+intact = rows["the clip"][3]["value"]
+say(f"Of the clips of the last network {intact:.0%} hold together: no track ends in the middle of the picture, none begins there, and none changes its colour. In the other {1 - intact:.0%} something is lost on the way, or exchanged, or comes from nowhere, or nothing is there.")  # fmt: skip
 
 # %% [markdown]
 # Read each column downwards, and then its last line. Looking makes a film of pictures. Whether it is a *good* film is another question, and these trainings were short. No training can cure the first network. Nothing forbids the other two to get better, and `minidiff recipes` has the commands that go on.
@@ -498,4 +498,4 @@ table(
 # - Andreas Blattmann, Robin Rombach, Huan Ling, Tim Dockhorn, Seung Wook Kim, Sanja Fidler, Karsten Kreis (2023). *Align your Latents: High-Resolution Video Synthesis with Latent Diffusion Models.* [arXiv:2304.08818](https://arxiv.org/abs/2304.08818). An image model that is taught to look over time.
 # - Songwei Ge, Seungjun Nah, Guilin Liu, Tyler Poon, Andrew Tao, Bryan Catanzaro, David Jacobs, Jia-Bin Huang, Ming-Yu Liu, Yogesh Balaji (2023). *Preserve Your Own Correlation: A Noise Prior for Video Diffusion Models.* [arXiv:2305.10474](https://arxiv.org/abs/2305.10474). Noise shared between frames, used well: not as a cure, but as a start for training.
 #
-# **Next: 17 · Spacetime patches.** If looking is paid per pair, make fewer things that look. Cut a clip into boxes of space *and* time, squeeze it before you cut it, and find out which motions do not survive.
+# **Next: 17 · Spacetime patches.** If looking is paid per pair, make fewer things that look. Cut a clip into boxes of space *and* time, squeeze it before you cut it, and measure what survives.
