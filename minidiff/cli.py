@@ -86,7 +86,7 @@ def print_metrics(metrics: dict[str, dict[str, Any]]) -> None:
 
 def train(args: argparse.Namespace) -> int:
     """`minidiff train NAME`."""
-    from minidiff.recipes import run
+    from minidiff.recipes import keep, run
 
     clock = time.perf_counter()
     path: Any
@@ -95,7 +95,7 @@ def train(args: argparse.Namespace) -> int:
     if args.ship:
         metrics = run.evaluate(args.name, path)
         print_metrics(metrics)
-        print(run.ship(path, metrics)[1])
+        print(keep.ship(path, metrics)[1])
     else:
         print(f"measure it: minidiff evaluate {args.name} --checkpoint {path}")
     return 0
@@ -104,7 +104,7 @@ def train(args: argparse.Namespace) -> int:
 def evaluate(args: argparse.Namespace) -> int:
     """`minidiff evaluate NAME`."""
     from minidiff import recipes
-    from minidiff.recipes import run
+    from minidiff.recipes import keep, run
 
     if args.name in SWEEP_NAMES:
         return sweep(args)
@@ -115,10 +115,10 @@ def evaluate(args: argparse.Namespace) -> int:
     print(f"{args.name} ({row.metric}, target {row.target:g}, {row.better} is better)")
     print_metrics(metrics)
     if args.ship:
-        print(run.ship(args.checkpoint or run.shipped(args.name), metrics)[1])
+        print(keep.ship(args.checkpoint or run.shipped(args.name), metrics)[1])
     if args.record:
         size = f" -n {args.n}" if args.n else ""
-        print("written:", run.record(args.name, metrics, f"minidiff evaluate {args.name}{size} --record"))
+        print("written:", keep.record(args.name, metrics, f"minidiff evaluate {args.name}{size} --record"))
     return 0
 
 

@@ -13,6 +13,7 @@ from minidiff.files import root
 from minidiff.measure.proportion import share
 from minidiff.nn.mlp import MLP
 from minidiff.predict import Denoiser
+from minidiff.recipes import keep
 from minidiff.recipes import run as runs
 from minidiff.recipes.draw import generate, labels_of
 from minidiff.schedule import Linear
@@ -120,11 +121,11 @@ def in_mode(value: float, n: int = 10_000) -> dict:
 
 
 def test_shipping_only_replaces_by_better(candidate, trained, tmp_path):
-    assert runs.ship(candidate, in_mode(0.5))[0]
-    assert not runs.ship(candidate, in_mode(0.4))[0] and not runs.ship(candidate, in_mode(0.5))[0]
+    assert keep.ship(candidate, in_mode(0.5))[0]
+    assert not keep.ship(candidate, in_mode(0.4))[0] and not keep.ship(candidate, in_mode(0.5))[0]
     assert checkpoint.read_header(tmp_path / "toy-mlp.safetensors")["metrics"] == in_mode(0.5)
     with pytest.raises(ValueError, match="smoke scale"):
-        runs.ship(trained["toy-mlp"], in_mode(0.9))
+        keep.ship(trained["toy-mlp"], in_mode(0.9))
 
 
 @pytest.mark.parametrize(
@@ -137,24 +138,24 @@ def test_shipping_only_replaces_by_better(candidate, trained, tmp_path):
     ],
 )
 def test_what_must_not_ship_does_not(candidate, value, n, message):
-    runs.ship(candidate, in_mode(0.5))
+    keep.ship(candidate, in_mode(0.5))
     with pytest.raises(ValueError, match=message):
-        runs.ship(candidate, in_mode(value, n))
+        keep.ship(candidate, in_mode(value, n))
 
 
 def test_smoke_scale_neither_ships_nor_records(candidate, monkeypatch):
     monkeypatch.setenv("MINIDIFF_SCALE", "smoke")
     with pytest.raises(ValueError, match="smoke scale"):
-        runs.ship(candidate, in_mode(0.99))
+        keep.ship(candidate, in_mode(0.99))
     with pytest.raises(ValueError, match="smoke scale"):
-        runs.record("toy-mlp", in_mode(0.99), "a test")
+        keep.record("toy-mlp", in_mode(0.99), "a test")
 
 
 @pytest.mark.parametrize("metrics", [{}, {"share in mode": {"value": float("nan"), "n": 10_000}}])
 def test_a_shipped_file_without_a_usable_metric_is_replaced(candidate, metrics, tmp_path):
     tensors, header = checkpoint.read(candidate)
     checkpoint.write(tmp_path / "toy-mlp.safetensors", tensors, header | {"metrics": metrics})
-    assert runs.ship(candidate, in_mode(0.5))[0]
+    assert keep.ship(candidate, in_mode(0.5))[0]
 
 
 def test_what_ships_was_measured_as_an_owed_run_will_be():
@@ -169,7 +170,7 @@ def test_weights_that_are_not_finite_do_not_ship(candidate):
     tensors["inp.weight"][0, 0] = torch.nan
     checkpoint.write(candidate, tensors, header)
     with pytest.raises(ValueError, match="NaN or infinite weights in inp.weight"):
-        runs.ship(candidate, in_mode(0.99))
+        keep.ship(candidate, in_mode(0.99))
 
 
 def test_a_finished_run_is_neither_written_again_nor_continued_with_another_batch(tmp_path, monkeypatch):
@@ -336,13 +337,13 @@ def test_results_are_recorded_with_their_command(candidate, tmp_path, monkeypatc
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SHA256SUMS").write_text("")
     monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
-    runs.ship(candidate, in_mode(0.5))
-    path = runs.record("toy-mlp", in_mode(0.6), "minidiff evaluate toy-mlp --record")
+    keep.ship(candidate, in_mode(0.5))
+    path = keep.record("toy-mlp", in_mode(0.6), "minidiff evaluate toy-mlp --record")
     assert json.loads(path.read_text())["command"] == "minidiff evaluate toy-mlp --record"
     assert checkpoint.read_header(tmp_path / "toy-mlp.safetensors")["metrics"] == in_mode(0.6)
     for value, n in ((float("nan"), 10_000), (0.9, 1_120)):
         with pytest.raises(ValueError, match="not kept"):
-            runs.record("toy-mlp", in_mode(value, n), "a test")
+            keep.record("toy-mlp", in_mode(value, n), "a test")
 
 
 def test_a_checkpoint_of_another_scale_says_so(trained):

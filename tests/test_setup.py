@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from minidiff.course import doctor, start
+from minidiff.course.copies import copy_notebooks
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -177,7 +178,7 @@ def test_notebooks_are_copied_and_a_learners_work_is_kept(tmp_path):
 
     def ship(text):
         (shipped / "02_reverse.ipynb").write_text(text)
-        return start.copy_notebooks(shipped, work)
+        return copy_notebooks(shipped, work)
 
     def seen():
         return {path.name: path.read_text() for path in work.glob("*.ipynb")}

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from minidiff.files import atomic_write, root
 from minidiff.nn.dit import PRESETS, DiT
 from minidiff.recipes.fashion import unet
-from minidiff.recipes.run import facts
+from minidiff.recipes.keep import facts
 from minidiff.train import flops
 
 SHAPES = {"laptop": ("laptop", 1, 28, 4, 32), "S/4": ("S", 4, 32, 4, 16)}  # preset, channels, side, patch, batch

@@ -20,7 +20,7 @@ from torch import nn
 from minidiff import recipes
 from minidiff.data import fashion
 from minidiff.files import atomic_write, root
-from minidiff.recipes.run import facts
+from minidiff.recipes.keep import facts
 from minidiff.sweeps.unet import CLASSES, SHAPE, clothes, fresh_unet, judged, mflop
 from minidiff.train.batches import shuffled
 from minidiff.train.fit import fit

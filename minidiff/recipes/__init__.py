@@ -1,7 +1,8 @@
 """The models that the course trains, one row each; a file holds a family.
 
-To add a model, write its row where its data is at home (`toy.py`, `fashion.py`, `emoji.py`, `latent.py`); `run.py`
-trains, loads, measures and ships whatever a row names, and asks no row what it is.
+To add a model, write its row where its data is at home (`toy.py`, `fashion.py`, `emoji.py`, `latent.py`, `toybox.py`,
+`video.py`); `run.py` trains, loads and measures whatever a row names, `keep.py` ships it, and neither asks a row what
+it is.
 """
 
 from minidiff.recipes import emoji, fashion, latent, toy, toybox, video

@@ -1,4 +1,4 @@
-"""Train, load, measure and ship whatever a row names. Nothing here asks what kind of model it is.
+"""Train, load and measure whatever a row names; `keep` ships it. Nothing here asks what kind of model it is.
 
 `minidiff train NAME` trains a row, `minidiff evaluate NAME` measures it, `minidiff.load(NAME)` returns what it names.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from minidiff import recipes
-from minidiff.files import atomic_write, outputs, root
+from minidiff.files import outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
 from minidiff.threads import cores
@@ -238,64 +238,3 @@ def evaluate(name: str, path: Path | str | None = None, n: int | None = None) ->
     metrics = recipes.get(name).measure(load(name, path), n, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return metrics
-
-
-def worth(recipe: Recipe, metrics: Metrics) -> tuple[float, int]:
-    """Value and n of the row's metric, if they may be kept: (value, n).
-
-    ValueError at smoke scale, for a value that is not finite, and for fewer samples than the row demands.
-    """
-    if scale() == "smoke":
-        raise ValueError("measured at smoke scale, which proves that the code runs, and nothing else: not kept")
-    value, n = metrics[recipe.metric]["value"], metrics[recipe.metric]["n"]
-    if not math.isfinite(value):
-        raise ValueError(f"{recipe.metric} of {recipe.name} is {value}: not kept")
-    if n < recipe.n:
-        raise ValueError(f"{recipe.metric} was measured at n={n:,}, and counts from {recipe.n:,} on: not kept")
-    return value, n
-
-
-def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
-    """Put a checkpoint among the shipped ones with `metrics` in its header; (done, reason). One as good stays.
-
-    ValueError for smoke weights, a file over the row's byte budget, weights that are not finite, a metric that is not
-    `worth` keeping, or one of another number of samples than the shipped file's.
-    """
-    tensors, header = checkpoint.read(path)
-    recipe = recipes.get(header["recipe"])
-    if header["scale"] == "smoke":
-        raise ValueError(f"{path} was trained at smoke scale, which proves that the code runs, no more: not shipped")
-    if path.stat().st_size > recipe.budget:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes, the budget of {recipe.name} is {recipe.budget:,}")
-    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"{path}: NaN or infinite weights in {', '.join(bad[:3])}: not shipped")
-    (value, n), target = worth(recipe, metrics), shipped(recipe.name)
-    before = checkpoint.read_header(target)["metrics"].get(recipe.metric) if target.exists() else None
-    if before is not None and math.isfinite(before["value"]):
-        if n != before["n"]:
-            raise ValueError(f"measured at n={n:,}, the shipped file at n={before['n']:,}: use -n {before['n']}")
-        if value == before["value"] or (value > before["value"]) != (recipe.better == "higher"):
-            better = f"{recipe.metric} {value:.4f} is not better than the shipped {before['value']:.4f}"
-            return False, f"{better}: the shipped file stays"
-    header.pop("sha256")
-    checkpoint.write(target, tensors, header | {"metrics": metrics})
-    return True, f"{recipe.metric} {value:.4f}: shipped as data/checkpoints/{target.name}"
-
-
-def record(name: str, metrics: Metrics, command: str) -> Path:
-    """Keep a measurement of the shipped weights: in their header, and as `data/results/NAME.json` with command,
-    revision, device and date. ValueError for one that is not `worth` keeping."""
-    worth(recipes.get(name), metrics)
-    path, target = root() / "data" / "results" / f"{name}.json", shipped(name)
-    tensors, header = checkpoint.read(target)
-    header.pop("sha256")
-    checkpoint.write(target, tensors, header | {"metrics": metrics})
-    atomic_write(path, (json.dumps(facts(command) | {"metrics": metrics}, indent=1) + "\n").encode())
-    return path
-
-
-def facts(command: str, gpu: bool = False) -> dict[str, str]:
-    """What a recorded number needs beside it: command, revision, device (gpu: one was used if there is one), date."""
-    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
-    date = time.strftime("%Y-%m-%d")
-    return {"command": command, "revision": revision(), "device": device_name(device), "date": date}

@@ -14,7 +14,8 @@ import torch
 from tqdm.auto import tqdm
 
 from minidiff.files import atomic_write, outputs, root
-from minidiff.recipes.run import facts, revision
+from minidiff.recipes.keep import facts
+from minidiff.recipes.run import revision
 from minidiff.scale import scale
 from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet
 from minidiff.sweeps.row import Row, Sweep
