@@ -122,8 +122,8 @@ class Denoiser:
 
     @property
     def null(self) -> int | None:
-        """The label that means "no label", for `guide`; None where the network takes no labels."""
-        return getattr(getattr(self.net, "label", None), "null", None)
+        """What means "no label" or "no words", for `guide`; None where the network can be told neither."""
+        return getattr(self.net, "null", getattr(getattr(self.net, "label", None), "null", None))
 
     def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         """The network's raw answer y, with input scaling. t: (), (B,) or (B,F)."""

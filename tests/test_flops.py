@@ -5,8 +5,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from minidiff.nn.block import WAYS
 from minidiff.nn.dit import ATTENTION, PRESETS, Condition, DiT, patchify
 from minidiff.nn.mlp import MLP
+from minidiff.nn.text import TextDiT
 from minidiff.nn.unet import UNet
 from minidiff.train.flops import dit, norms, of, tokens
 
@@ -32,6 +34,15 @@ def test_dit_equals_torchs_counter(attention, shape):
         assert sum(of(net, *shape, levels=4).values()) == counted(net, shape, ell=torch.zeros(1, 4))
         net = DiT(3, 48, 3, 3, patch=(2, 3, 5), attention=attention)
         assert sum(of(net, *shape).values()) == counted(net, shape)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("shape", [(3, 4, 6, 10), (3, 6, 10)])
+def test_four_ways_of_telling_words_equal_torchs_counter(way, shape):
+    net = DiT(3, 48, 3, 3, patch=(1, 3, 5), context=7, way=way)
+    assert sum(of(net, *shape, words=5).values()) == counted(net, shape, Condition(context=torch.zeros(1, 5, 7)))
+    net = TextDiT(3, 48, 3, 3, (1, 3, 5), vocabulary=9, reads=2, way=way)
+    assert sum(of(net, *shape, words=5).values()) == counted(net, shape, torch.ones(1, 5).long())
 
 
 @pytest.mark.parametrize("shape", [(2, 28, 28), (2, 20, 12)])

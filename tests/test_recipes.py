@@ -1,6 +1,7 @@
 """Recipes and the command line: every row trains, loads, samples and is measured, and what ships keeps its word."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -402,3 +403,34 @@ def test_training_goes_on_from_a_checkpoint(trained, tmp_path, monkeypatch):
     assert header["samples"] == header["steps"] * header["batch"] + earlier["samples"]
     with pytest.raises(CheckpointError, match="made by recipe"):
         list(runs.train("toy-mlp", "smoke", settings, start=trained["fashion-dit"]))
+
+
+def test_a_row_that_begins_with_another_takes_its_weights_as_far_as_they_reach(trained, tmp_path, monkeypatch):
+    """What the other row does not have stays as it was built; the header tells whose weights the start were."""
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr(runs, "shipped", lambda name: trained[name])
+    plain = recipes.get("fashion-dit")
+
+    def wider(at):
+        net = plain.net(at)
+        net.more = torch.nn.Parameter(torch.full((3,), 0.5))
+        return net
+
+    child = replace(plain, name="child", begins="fashion-dit", net=wider)
+    monkeypatch.setitem(recipes.RECIPES, "child", child)
+    settings = {"steps": "1", "batch": "2", "lr": "1e-9"}
+    *_, path = runs.train("child", "smoke", settings)
+    assert "start" not in checkpoint.read_header(path)  # at smoke scale networks are smaller than what ships
+    monkeypatch.setattr(runs, "build", lambda recipe, at, own=runs.build: own(recipe, "smoke"))
+    *_, path = runs.train("child", "laptop", settings)
+    tensors, header = checkpoint.read(path)
+    before, _ = checkpoint.read(trained["fashion-dit"])
+    assert set(tensors) == {*before, "more"} and torch.equal(tensors["more"].float(), torch.full((3,), 0.5))
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+    assert header["start"]["recipe"] == "fashion-dit" and header["samples"] > header["start"]["samples"]
+    before["odd"] = torch.zeros(2)
+    checkpoint.write(tmp_path / "odd.safetensors", before, checkpoint.read_header(trained["fashion-dit"]))
+    with pytest.raises(CheckpointError, match="unexpected: odd"):
+        list(runs.train("child", "laptop", settings, start=tmp_path / "odd.safetensors"))
+    with pytest.raises(CheckpointError, match="made by recipe"):
+        list(runs.train("child", "laptop", settings, start=trained["toy-mlp"]))

@@ -411,6 +411,9 @@ def test_batches_drawn_ahead_are_a_function_of_the_step_alone():
         assert torch.equal(again(step)[0], forward[step])
     flat = torch.cat(forward).flatten().tolist()
     assert len(set(flat)) == len(flat)  # never the same twice
+    for step in (4, 0):  # several tensors a sample keep together
+        x, doubled = fresh(lambda n, g: (x := two_peaks().sample(n, g), 2 * x), 4, seed=3, ahead=3)(step)
+        assert torch.equal(x, forward[step]) and torch.equal(doubled, 2 * x)
 
 
 def test_noise_is_drawn_where_it_is_needed(monkeypatch):

@@ -19,7 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minidiff.nn.attention import Attention, grid, rotary
+from minidiff.nn.attention import grid, rotary
+from minidiff.nn.block import WAYS, Block, Joint, average, modulated
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 from minidiff.nn.published import Timestep, sincos
 
@@ -66,56 +67,14 @@ def unpatchify(tokens: Tensor, patch: tuple[int, int, int], rows: int) -> Tensor
     return rearrange(tokens, "b f (h w) (pf ph pw c) -> b c (f pf) (h ph) (w pw)", h=rows, pf=pf, ph=ph, pw=pw)
 
 
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (B,F,N,D) brought to mean 0 and size 1 in each token, then (1 + scale) and shift, each (B, 1 or F, 1, D)."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
-
-
-class Block(nn.Module):
-    """Attention, cross-attention where there is a context, and an MLP, each added to what came in.
-
-    x: (B,F,N,D), context: (B, 1 or F, D), the noise level and the class -> (B,F,N,D).
-    over: "full" (all tokens of the clip), "frame" (those of its own frame), "time" (those at its own place).
-    """
-
-    def __init__(self, width: int, heads: int, over: str, cross: bool = False, norm: bool = True):
-        super().__init__()
-        if over not in ("full", "frame", "time"):
-            raise ValueError(f"over={over!r}: expected full, frame or time")
-        self.over = over
-        self.attention = Attention(width, heads, norm)
-        self.cross = Attention(width, heads, norm) if cross else None
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
-        self.modulate = nn.Linear(width, 6 * width)
-
-    def forward(
-        self, x: Tensor, context: Tensor, by: Tensor | None, words: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        shift, scale, gate, shift2, scale2, gate2 = self.modulate(context)[:, :, None].chunk(6, -1)  # (B, 1 or F, 1, D)
-        x = torch.addcmul(x, gate, self.look(modulated(x, shift, scale), by))
-        if self.cross is not None and words is not None:
-            flat = F.layer_norm(x, x.shape[-1:], eps=1e-6).flatten(1, 2)  # (B, F N, D)
-            x = x + self.cross(flat, source=words, mask=mask).view_as(x)
-        return torch.addcmul(x, gate2, self.mlp(modulated(x, shift2, scale2)))
-
-    def look(self, x: Tensor, by: Tensor | None) -> Tensor:
-        """Attention over the clip, over each frame or over each place. x: (B,F,N,D), by: (F,N,D/heads/2)."""
-        b, f, n, _ = x.shape
-        if self.over == "full":
-            return self.attention(x.flatten(1, 2), None if by is None else by.flatten(0, 1)).view_as(x)
-        if self.over == "frame":
-            return self.attention(x.flatten(0, 1), None if by is None else by[0]).view_as(x)
-        y = self.attention(rearrange(x, "b f n d -> (b n) f d"), None if by is None else by[:, 0])
-        return rearrange(y, "(b n) f d -> b f n d", b=b)
-
-
 class DiT(nn.Module):
     """`net(x (B,C,H,W) or (B,C,F,H,W), ell (B,) or (B,F), cond) -> y`, of x's shape.
 
     channels: C. width, depth, heads: features of a token, blocks, heads of attention; see PRESETS. patch: pixels a
     token, p for p x p, or (pf, ph, pw). classes: 0, or the number of class labels (label `classes` and None mean none).
     context: 0, or the size E of the context tokens. attention: "full", "frame" (frames do not see one another) or
-    "factorised" (blocks look over the frame and over time in turns). references: whether it can be shown some.
+    "factorised" (blocks look over the frame and over time in turns). references: whether it can be shown some. way: how
+    the context is told, one of WAYS (see `block`).
     cond: labels (B,), or a `Condition`.
     published: the network of Peebles & Xie as its weights were published (see `nn.published`), for images; its answer
     has 2 C channels, of which y is the first half and `full` gives all. ValueError for sizes that are no multiple of
@@ -135,6 +94,7 @@ class DiT(nn.Module):
         attention: str = "full",
         references: bool = False,
         published: bool = False,
+        way: str = "cross",
     ):
         super().__init__()
         sides = (1, patch, patch) if isinstance(patch, int) else patch
@@ -150,6 +110,9 @@ class DiT(nn.Module):
             raise ValueError(f"width={width}, heads={heads}: each head needs an even number of features, 16 or more")
         if attention not in ATTENTION:
             raise ValueError(f"attention={attention!r}: expected one of {', '.join(ATTENTION)}")
+        if way not in WAYS or (way in ("joint", "concatenation") and (attention != "full" or references)):
+            raise ValueError(f"way={way!r}: expected one of {', '.join(WAYS)}; joint and concatenation need "
+                             "attention='full' and no references")  # fmt: skip
         if published and (self.patch[0] > 1 or context or references or attention != "full" or width % 4):
             raise ValueError(
                 f"published=True with patch={patch}, context={context}, references={references}, "
@@ -157,7 +120,7 @@ class DiT(nn.Module):
             )
         if references and attention == "frame":
             raise ValueError("attention='frame' cannot see references: frames do not see one another")
-        self.channels, self.heads, self.attention, self.published = channels, heads, attention, published
+        self.channels, self.heads, self.attention, self.published, self.way = channels, heads, attention, published, way
         pixels = self.patch[0] * self.patch[1] * self.patch[2]
         self.level = Timestep(width) if published else NoiseEmbedding(width, waves=64)
         self.label = LabelEmbedding(classes, width) if classes else None
@@ -166,8 +129,12 @@ class DiT(nn.Module):
         self.reference = nn.Parameter(torch.zeros(width)) if references else None  # "I am none of the frames"
         self.inp = nn.Linear(channels * pixels, width)
         over = ("frame", "time") if attention == "factorised" else (attention, attention)
+        together = bool(context) and way in ("joint", "concatenation")
         self.blocks = nn.ModuleList(
-            Block(width, heads, over[i % 2], cross=bool(context), norm=not published) for i in range(depth)
+            Joint(width, heads, own=way == "joint")
+            if together
+            else Block(width, heads, over[i % 2], cross=bool(context) and way == "cross", norm=not published)
+            for i in range(depth)
         )
         self.modulate = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, channels * pixels * (1 + published))
@@ -182,7 +149,7 @@ class DiT(nn.Module):
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=0.02)
         closed = [self.out, self.modulate]
-        for block in self.layers():
+        for block in (m for m in self.modules() if isinstance(m, Block)):
             closed += [block.modulate] + ([block.cross.out] if block.cross is not None else [])
         for linear in closed:
             nn.init.zeros_(linear.weight)
@@ -213,7 +180,8 @@ class DiT(nn.Module):
             clean = self.tell(torch.full_like(ell.flatten()[:1], -torch.inf))  # (1, D)
             level = level.expand(-1, h.shape[1] + first, -1)
             level = torch.cat([clean.expand(len(x), -first, -1), level], 1)  # (B, R + F/pf, D)
-        context = F.silu(level + label)
+        pooled = 0 if words is None or self.way != "modulation" else average(words, mask)[:, None]  # (B, 1, D)
+        context = F.silu(level + label + pooled)
         by = None
         if self.published:
             h = h + sincos(rows, columns, h.shape[-1], h.device)  # (N, D)
@@ -221,7 +189,8 @@ class DiT(nn.Module):
             where = grid(h.shape[1], rows, columns, first, h.device)
             by = rotary(where, h.shape[-1] // self.heads).unflatten(0, (h.shape[1], -1))  # (R + F/pf, N, D/heads/2)
         for block in self.layers():
-            h = block(h, context, by, words, mask)
+            out = block(h, context, by, words, mask)
+            h, words = out if isinstance(block, Joint) else (out, words)
         if first:  # the references have been looked at
             h, context = h[:, -first:], context[:, -first:]
         shift, scale = self.modulate(context)[:, :, None].chunk(2, -1)  # (B, 1 or F/pf, 1, D)

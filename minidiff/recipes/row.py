@@ -28,6 +28,7 @@ class Recipe:
     measure: (model, n or None, folder for what an interruption should not lose) -> Metrics.
     draw: (model, n, steps, seed, label, w) -> samples (n, ...), or None for a model that has nothing to draw.
     finish: what is still measured into the network once it is trained, with averaged weights.
+    begins: the row whose shipped weights a training begins with, as far as they reach (not at smoke scale).
     needs: names of rows whose shipped weights this one was made for; their hashes stand in its checkpoint.
     metric is compared with `target` in the direction of `better`, and counts from `n` samples on: what was measured on
     fewer is not shipped. budget: the largest file, in bytes. Example: `get("fashion-unet").batch`.
@@ -48,6 +49,7 @@ class Recipe:
     budget: int
     loss: Loss = denoising_loss
     finish: Callable[[Any], None] | None = None
+    begins: str | None = None
     needs: tuple[str, ...] = ()
     batch: tuple[int, int, int] = (64, 128, 512)
     lr: float = 1e-3

@@ -94,7 +94,8 @@ def train(
     is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute and a C++
     compiler, and saves a sixth of the time a step (a transformer of clips on two cores). start: a checkpoint of the
     row whose weights it goes on from, with a fresh optimizer and fresh batches, in a folder of its own; its training
-    is told in the header, and its samples and seconds are counted in.
+    is told in the header, and its samples and seconds are counted in. A row that `begins` with another one goes on from
+    that one's shipped weights by itself.
     Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
@@ -112,10 +113,13 @@ def train(
         torch.set_num_threads(cores())
     model, net = build(recipe, at)
     earlier: dict[str, Any] = {}
+    if recipe.begins and not start and at != "smoke":
+        start = shipped(recipe.begins)
     if start:
-        tensors, earlier = checkpoint.read(Path(start), name)
+        whose = checkpoint.read_header(Path(start)).get("recipe")
+        tensors, earlier = checkpoint.read(Path(start), recipe.begins if whose == recipe.begins else name)
         refuse_other(recipe, earlier, Path(start))
-        checkpoint.load_into(net, tensors, str(start))
+        checkpoint.load_into(net, tensors, str(start), partly=whose != name)
         recipe = replace(recipe, seed=recipe.seed + 1000 * starts(earlier))  # other batches than those of its start
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settle(net, device)
@@ -149,7 +153,8 @@ def train(
         header = {"recipe": name, "scale": at, **needs, "settings": settings, "steps": steps, "batch": batch}
         header |= {"samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl")), **kept["note"]}
         if earlier:
-            header["start"] = {key: value for key, value in earlier.items() if key not in ("recipe", "metrics", *needs)}
+            left = ("metrics", *needs, *(["recipe"] if whose == name else []))
+            header["start"] = {key: value for key, value in earlier.items() if key not in left}
             header |= {key: header[key] + earlier[key] for key in ("samples", "seconds")}
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)

@@ -192,7 +192,7 @@ def measure_scale(vae: Any) -> None:
     vae.measure_scale(clips13(pick(smoke=8, laptop=200), Generator().manual_seed(0)).split(50))
 
 
-def endless(sample: Callable[[int, Generator], Tensor], size: int, seed: int) -> Callable[[int], Batch]:
+def endless(sample: Callable[[int, Generator], Tensor | Batch], size: int, seed: int) -> Callable[[int], Batch]:
     """Batches of clips, drawn as they are needed: where there is a GPU on it, and 16,384 clips (2.4 GB) at once."""
     gpu = torch.cuda.is_available()
     return fresh(sample, size, seed, "cuda" if gpu else "cpu", max(1, 16_384 // size) if gpu else 1)

@@ -39,29 +39,33 @@ def shuffled(tensors: Sequence[Tensor], batch_size: int, seed: int = 0) -> Calla
 
 
 def fresh(
-    sample: Callable[[int, Generator], Tensor],
+    sample: Callable[[int, Generator], Tensor | Batch],
     batch_size: int,
     seed: int = 0,
     device: torch.device | str = "cpu",
     ahead: int = 1,
 ) -> Callable[[int], Batch]:
-    """Batches of an endless source, never the same twice.
+    """Batches of an endless source, never the same twice. sample: gives n samples, or a tuple (samples, labels, ...).
 
     device: whose generator `sample` is handed; what is drawn there need not travel. ahead: that many batches are
     drawn at once, which on a GPU takes hardly longer than one.
     Example: `fit(denoise, fresh(grid25().sample, 256), steps=1000)`.
     """
-    kept: dict[int, Tensor] = {}  # the batches of the current round, only
+    kept: dict[int, Batch] = {}  # the batches of the current round, only
+
+    def draw(n: int, nth: int) -> Batch:
+        drawn = sample(n, on(device, step_generator(seed + 1, nth)))
+        return drawn if isinstance(drawn, tuple) else (drawn,)
 
     def at(step: int) -> Batch:
         if ahead == 1:
-            return (sample(batch_size, on(device, step_generator(seed + 1, step))),)
+            return draw(batch_size, step)
         nth, i = divmod(step, ahead)
         if nth not in kept:
             kept.clear()
-            kept[nth] = sample(ahead * batch_size, on(device, step_generator(seed + 1, nth)))
-        batch = kept[nth][i * batch_size : (i + 1) * batch_size]
-        return (batch.clone(),)  # a view would keep the whole round alive into the next one
+            kept[nth] = draw(ahead * batch_size, nth)
+        part = slice(i * batch_size, (i + 1) * batch_size)
+        return tuple(x[part].clone() for x in kept[nth])  # a view would keep the whole round alive into the next one
 
     return at
 

@@ -85,8 +85,11 @@ def verify(path: Path) -> Header:
     return read(path)[1]
 
 
-def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Copy tensors into the network, in its own dtype; CheckpointError naming what is missing, odd or misshapen."""
+def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str, partly: bool = False) -> None:
+    """Copy tensors into the network, in its own dtype; CheckpointError naming what is missing, odd or misshapen.
+
+    partly: the network may have more than the tensors reach, and keeps it as it is.
+    """
     own = net.state_dict()
     missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     odd = [
@@ -94,6 +97,7 @@ def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str) -> 
         for n in own
         if n in tensors and tensors[n].shape != own[n].shape
     ]
+    missing = [] if partly else missing
     if missing or extra or odd:
         parts = [
             f"{label}: {', '.join(names[:3])}"
@@ -103,4 +107,4 @@ def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str) -> 
         raise CheckpointError(
             f"{source} does not fit this network ({'; '.join(parts)}): was it trained at another scale or recipe?"
         )
-    net.load_state_dict({name: tensors[name].to(own[name].dtype) for name in own})
+    net.load_state_dict({name: (own | tensors)[name].to(own[name].dtype) for name in own})

@@ -92,8 +92,9 @@ def denoising_loss(
     """The default loss: t uniform in [0, 1], unit noise, mean squared error of y. Returns losses and levels, (B,) each,
     or (B,F) levels.
 
-    batch: (x0,) or (x0, labels). drop: the share of labels replaced by the network's null label, so that one network
-    learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598, algorithm 1). space, weight: `predict.loss`.
+    batch: (x0,), (x0, labels (B,)) or (x0, word numbers (B,L)). drop: the share of labels or sentences replaced by the
+    network's null label, so that one network learns both sides of guidance (Ho & Salimans 2022, arXiv 2207.12598,
+    algorithm 1). space, weight: `predict.loss`.
     levels: how t is drawn, `uniform`, `logit_normal` or `noisier`. apart: the share of batches of clips (B,C,F,H,W) in
     which every frame has a level of its own (Chen et al. 2024, arXiv 2407.01392); in the others a clip has one.
     Example: `fit(denoise, shuffled([x0, labels], 128), 1000, loss=partial(denoising_loss, drop=0.1))`.
@@ -110,7 +111,9 @@ def denoising_loss(
         raise ValueError(f"drop={drop}: expected a share from 0 to 1, and 0 for a network without classes")
     if drop and cond is not None:
         hidden = (torch.rand(len(x0), generator=generator) < drop).to(cond.device)
-        cond = torch.where(hidden, torch.as_tensor(denoise.null, device=cond.device), cond)
+        cond = torch.where(
+            hidden.view(-1, *[1] * (cond.ndim - 1)), torch.as_tensor(denoise.null, device=cond.device), cond
+        )
     return predict.loss(denoise, x0, eps, t, cond, space, weight), t
 
 

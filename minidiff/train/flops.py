@@ -14,6 +14,7 @@ import math
 from torch import nn
 
 from minidiff.nn.dit import ATTENTION, DiT
+from minidiff.nn.text import TextDiT
 from minidiff.nn.unet import PixelAttention, UNet
 
 
@@ -28,28 +29,33 @@ def dit(
     levels: int = 1,
     context: tuple[int, int] = (0, 0),
     waves: int = 64,
+    way: str = "cross",
+    reads: int = 0,
 ) -> dict[str, int]:
     """Multiply-adds of a DiT, by part. Example: `sum(dit(1152, 28, 256, 16, out=32).values())` is 118.6e9.
 
     tokens: of all frames together. patch: numbers in a patch; out: numbers that each token answers with, `patch` if
     left out. frames, levels: of tokens, and noise levels a sample, 1 or `frames`. attention: as in `DiT`. context:
-    (words, their size), a word that is always there not counted. Reference images are not counted.
+    (words, their size), a word that is always there not counted. way: how the words are told, as in `DiT`; reads:
+    blocks of the encoder that reads them. Reference images are not counted.
     """
     if attention not in ATTENTION:
         raise ValueError(f"attention={attention!r}: expected one of {', '.join(ATTENTION)}")
     words, size = context[0] + 1 if context[1] else 0, context[1]
-    place = tokens // frames
-    pairs = {"full": tokens**2, "frame": frames * place**2, "time": place * frames**2}
+    place, inside = tokens // frames, words if way in ("joint", "concatenation") else 0  # words that pass the blocks
+    pairs = {"full": (tokens + inside) ** 2, "frame": frames * place**2, "time": place * frames**2}
     over = ["frame", "time"] if attention == "factorised" else [attention] * 2
+    told = (words - 1) * (size + 12 * reads * width) * width + 2 * reads * (words - 1) ** 2 * width if words else 0
+    if words and way == "cross":
+        told += depth * 2 * ((tokens + words) * width + tokens * words) * width
     return {
         "patches in and out": tokens * width * (patch + (out or patch)),
-        "queries, keys, values, output": depth * 4 * tokens * width**2,
+        "queries, keys, values, output": depth * 4 * (tokens + inside) * width**2,
         "attention between tokens": sum(2 * pairs[over[i % 2]] * width for i in range(depth)),
-        "MLP": depth * 8 * tokens * width**2,
-        "cross-attention": (depth * 2 * ((tokens + words) * width + tokens * words) + (words - 1) * size) * width
-        if words
-        else 0,
-        "noise level and class": levels * ((6 * depth + 2) * width**2 + width**2 + 2 * waves * width),
+        "MLP": depth * 8 * (tokens + inside) * width**2,
+        "words": told,
+        "noise level and class": levels * ((6 * depth + 2) * width**2 + width**2 + 2 * waves * width)
+        + (6 * depth * width**2 if way == "joint" and inside else 0),
     }
 
 
@@ -141,4 +147,6 @@ def of(net: nn.Module, *shape: int, words: int = 0, levels: int = 1) -> dict[str
         levels=levels,
         context=(words, net.context.in_features if net.context is not None else 0),
         waves=net.level.get_buffer("freq").numel(),
+        way=net.way,
+        reads=len(net.encoder.blocks) if isinstance(net, TextDiT) else 0,
     )
