@@ -55,7 +55,7 @@ def dit(
         "MLP": depth * 8 * (tokens + inside) * width**2,
         "words": told,
         "noise level and class": levels * ((6 * depth + 2) * width**2 + width**2 + 2 * waves * width)
-        + (6 * depth * width**2 if way == "joint" and inside else 0),
+        + (6 * depth * width**2 if inside else 0),  # words are steered too
     }
 
 
