@@ -16,6 +16,7 @@ _WHERE = {
     "train.fit": "fit",
     "train.batches": "shuffled fresh",
     "recipes.run": "load",
+    "recipes.ask": "generate",
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names.split()}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -45,16 +45,17 @@ def parser() -> argparse.ArgumentParser:
     )
     sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture or film")
     sample.add_argument("name")
-    sample.add_argument("-n", type=int, default=40, help="how many (default 40)")
     sample.add_argument(
-        "--steps",
-        type=int,
-        default=50,
-        help="steps a sample (default 50)",
+        "prompt",
+        nargs="?",
+        help="a sentence, or a class by name or number (default: all classes, or examples, in turn)",
     )
+    sample.add_argument("-n", type=int, help="how many (default 40, of a sentence 4)")
+    sample.add_argument("--steps", type=int, help="steps a sample (default 50, of a sentence 20)")
     sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--label", help="a class, by name or number, for a model that has them (default: all in turn)")
-    sample.add_argument("-w", type=float, default=1.0, help="guidance weight: 1 plain, 2 to 4 more typical (default 1)")
+    sample.add_argument(
+        "-w", type=float, help="guidance weight: 1 plain, 2 to 4 more typical (default: the model's own)"
+    )
     sample.add_argument("--checkpoint", type=Path, help="other weights of the same recipe")
     sample.add_argument(
         "-o", "--out", type=Path, help="a .png file, of clips .mp4, .webm, .gif or .webp (default outputs/NAME)"
@@ -138,29 +139,35 @@ def sweep(args: argparse.Namespace) -> int:
 
 
 def sample(args: argparse.Namespace) -> int:
-    """`minidiff sample NAME`: a grid of images, of clips a film of it, or for a toy model a scatter plot."""
+    """`minidiff sample NAME [PROMPT]`: a grid of images, of clips a film of it, or for a toy model a scatter plot."""
     from minidiff import recipes
     from minidiff.files import outputs
-    from minidiff.recipes import run
+    from minidiff.recipes.ask import generate
 
-    if args.n < 1 or args.steps < 1:
-        raise ValueError(f"-n {args.n} --steps {args.steps}: both must be at least 1")
-    films = (".mp4", ".webm", ".gif", ".webp")
-    if args.out and args.out.suffix.lower() not in (".png", *films):
-        raise ValueError(f"-o {args.out}: expected a .png file, or for clips {', '.join(films)}")
-    row, clock = recipes.get(args.name), time.perf_counter()
-    if row.draw is None:
-        drawing = ", ".join(other.name for other in recipes.ROWS if other.draw)
-        raise ValueError(f"{args.name} has nothing to sample; these have: {drawing}")
-    x = row.draw(run.load(args.name, args.checkpoint), args.n, args.steps, args.seed, args.label, args.w)
-    path = args.out or outputs() / f"{args.name}{'.mp4' if x.ndim == 5 else '.png'}"
+    films, row, clock = (".mp4", ".webm", ".gif", ".webp"), recipes.get(args.name), time.perf_counter()
+    n, steps = (4, 20) if row.reads else (40, 50)
+    n, steps = (n if args.n is None else args.n), (steps if args.steps is None else args.steps)
+    out = args.out and refuse(args.out, (".png", *films))
+    x = generate(args.name, args.prompt, n, steps, args.w, args.seed, path=args.checkpoint)
+    path = out or outputs() / f"{args.name}{'.mp4' if x.ndim == 5 else '.png'}"
     if (x.ndim == 5) != (path.suffix.lower() in films):
         kind, wanted = ("clips", ", ".join(films)) if x.ndim == 5 else ("still pictures", ".png")
         raise ValueError(f"-o {path}: {args.name} makes {kind}: expected {wanted}")
-    picture(x, path, f"{args.n} samples of {args.name}")
+    picture(x, path, f"{n} samples of {args.name}")
     took = f"{time.perf_counter() - clock:.1f} s"
-    print(f"{args.n} samples of {args.name}, {args.steps} steps each: {took}, {path}")
+    print(f"{n} samples of {args.name}, {steps} steps each: {took}, {path}")
     return 0
+
+
+def refuse(path: Path, suffixes: Sequence[str]) -> Path:
+    """A path to write to, or ValueError before any work is done: for its suffix, a folder, a file among its parents."""
+    if path.suffix.lower() not in suffixes:
+        raise ValueError(f"-o {path}: expected a .png file, or for clips {', '.join(suffixes[1:])}")
+    if path.is_dir():
+        raise ValueError(f"-o {path}: this is a folder; name a file in it")
+    if wrong := next((str(parent) for parent in path.parents if parent.exists() and not parent.is_dir()), None):
+        raise ValueError(f"-o {path}: {wrong} is a file, not a folder")
+    return path
 
 
 def picture(x: Any, path: Path, title: str) -> None:
@@ -215,9 +222,19 @@ def list_recipes(args: argparse.Namespace) -> int:
     return 0
 
 
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; a prompt may stand after options too, which argparse does not see by itself."""
+    args, rest = parser().parse_known_args(argv)
+    if args.verb == "sample" and args.prompt is None and len(rest) == 1 and not rest[0].startswith("-"):
+        args.prompt, rest = rest[0], []
+    if rest:
+        parser().error(f"unrecognized arguments: {' '.join(rest)} (a sentence stands in quotation marks)")
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status. Example: `main(["sample", "fashion-unet", "-n", "4"])`."""
-    args = parser().parse_args(argv)
+    args = parsed(argv)
     share()
     try:
         if args.verb == "doctor":
@@ -229,6 +246,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"\n{stop or 'stopped'}; run the same command again to go on", file=sys.stderr)
         return 130
-    except (ValueError, KeyError, FileNotFoundError, FloatingPointError) as error:
-        print(f"minidiff {args.verb}: {error.args[0] if error.args else error}", file=sys.stderr)
+    except (ValueError, KeyError, OSError, FloatingPointError) as error:
+        print(f"minidiff {args.verb}: {said(error)}", file=sys.stderr)
         return 1
+
+
+def said(error: Exception) -> object:
+    """What went wrong, in one line: our own words, or of the system's errors (a full disk, say) path and reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'writing'}: {error.strerror}; make room, or name another place"
+    return error.args[0] if error.args else error

@@ -237,8 +237,8 @@ def test_a_new_row_is_all_that_a_new_model_needs(capsys, tmp_path, monkeypatch):
     status, out, _ = run(capsys, "evaluate", "two-labels", "--checkpoint", path, "-n", "300")
     assert status == 0 and "n 300" in out and float(out.split("right of 0: ")[1].split()[0]) > 0.9
     picture = ["-n", "5", "--steps", "3", "--checkpoint", path, "-o", str(tmp_path / "x.png")]
-    assert run(capsys, "sample", "two-labels", "--label", "left", "-w", "2", *picture)[0] == 0
-    for words, message in ((["--label", "up"], "there are left, right"), (["-w", "-1"], "guidance weight w=-1.0")):
+    assert run(capsys, "sample", "two-labels", "left", "-w", "2", *picture)[0] == 0
+    for words, message in ((["up"], "there are left, right"), (["-w", "-1"], "guidance weight w=-1.0")):
         status, _, err = run(capsys, "sample", "two-labels", *words, *picture)
         assert status == 1 and message in err
 
@@ -298,11 +298,13 @@ def test_cli_lists_recipes_and_what_is_owed(capsys):
         ("train toy-mlp --scale smoke --set steps", "expected KEY=VALUE"),
         ("train toy-mlp --scale smoke --set steps=0", "expected a whole number"),
         ("sample fashion-classifier", "nothing to sample"),
-        ("sample fashion-unet -n 0", "must be at least 1"),
+        ("sample fashion-unet -n 0", "n=0: expected a whole number from 1"),
+        ("sample fashion-unet --steps 0", "steps=0: expected a whole number from 1 to 1,000"),
+        ("sample fashion-unet --seed -1", "seed=-1: expected a whole number from 0"),
         ("sample fashion-unet -o picture.jpg", "expected a .png"),
-        ("sample toy-mlp --label bag", "knows no classes"),
-        ("sample fashion-unet --label hat", "--label hat: no such class; there are t-shirt"),
-        ("sample fashion-unet --label 10", "--label 10: no such class"),
+        ("sample toy-mlp bag", "knows no classes"),
+        ("sample fashion-unet hat", "'hat': no such class; there are t-shirt"),
+        ("sample fashion-unet 10", "'10': no such class"),
         ("sample fashion-unet -n 1 -w nan", "guidance weight w=nan"),
         ("sample fashion-unet -n 1 -w inf", "guidance weight w=inf"),
         ("sample fashion-unet --checkpoint absent.safetensors", "no such checkpoint"),
@@ -319,7 +321,7 @@ def test_labels_by_name_by_number_or_in_turn():
     assert labels_of(with_labels, NAMES, 3, "bag", 1).tolist() == [8, 8, 8]
     assert labels_of(with_labels, NAMES, 3, "8", 2).tolist() == [8, 8, 8]
     assert labels_of(with_labels, NAMES, 12, None, 1).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    with pytest.raises(ValueError, match="--label hat: no such class; there are t-shirt"):
+    with pytest.raises(ValueError, match="'hat': no such class; there are t-shirt"):
         labels_of(with_labels, NAMES, 3, "hat", 1)
     without = Denoiser(MLP(2, width=16, depth=1), Linear())
     assert labels_of(without, NAMES, 3, None, 1) is None

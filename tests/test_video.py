@@ -72,7 +72,7 @@ def test_frames_of_other_clips_are_caught_and_true_clips_are_not():
     """The control of chapter 16: every frame is a true one, and none belongs to the clip of the one before."""
     clips = rows.clips(120, Generator().manual_seed(3))
     strangers = torch.stack([clips.roll(17 * f, 0)[:, :, f] for f in range(clips.shape[2])], 2)
-    here, there = (rows.physics(x[:60]) for x in (strangers, clips))
+    here, there = (rows.physics(rows.seen(x[:60])) for x in (strangers, clips))
     assert here["acceleration error"]["low"] > 20 * there["acceleration error"]["high"]
     assert there["identity switches a clip"]["value"] == 0 == here["clips that hold together"]["value"]
     assert here["identity switches a clip"]["low"] > 3 and there["clips with one object or two"]["value"] == 1
@@ -85,8 +85,8 @@ def test_clips_with_nothing_to_follow_hold_nothing_together():
     flash = empty.clone()
     flash[:, :, ::3] = clips[:, :, ::3]
     for x in (empty, flash):
-        assert rows.physics(x)["clips that hold together"]["value"] == 0, rows.physics(x)
-    assert rows.physics(empty)["clips with something to follow"]["value"] == 0
+        assert rows.physics(rows.seen(x))["clips that hold together"]["value"] == 0, rows.physics(rows.seen(x))
+    assert rows.physics(rows.seen(empty))["clips with something to follow"]["value"] == 0
 
 
 def test_still_clips_stand_in_order_however_they_are_shuffled():

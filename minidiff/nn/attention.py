@@ -105,19 +105,28 @@ def spread(mask: Tensor) -> Tensor:
 
 
 @contextmanager
-def watched(net: nn.Module, cut: Tensor | None = None, where: Callable[[int], bool] = lambda i: True) -> Iterator[list]:
+def watched(
+    net: nn.Module,
+    cut: Tensor | None = None,
+    where: Callable[[int], bool] = lambda i: True,
+    crossing_only: bool = False,
+) -> Iterator[list]:
     """Within it, the weights of every `Attention` of a network, in the order in which they are asked.
 
     cut: links that are cut, (B,N,N) or (B,heads,N,N), True for a query that may not see a key; where: in which layers,
-    counted from 0, cross-attention left out. ValueError for a network without attention, or a cut of another size.
+    counted from 0, cross-attention left out. crossing_only: watch cross-attention alone, patches that look at words.
+    ValueError for a network without attention, or a cut of another size.
     Example: `with watched(net) as maps: net(x, ell)`, then `maps[0]` is (B,heads,N,N).
     """
     maps: list[Tensor] = []
     crossing = [layer.cross for layer in net.modules() if hasattr(layer, "cross")]
     layers = [layer for layer in net.modules() if isinstance(layer, Attention)]
+    layers = [layer for layer in layers if layer in crossing] if crossing_only else layers
     selves = [layer for layer in layers if layer not in crossing]
     if not layers:
-        raise ValueError(f"a {type(net).__name__} without attention: there is nothing to watch")
+        raise ValueError(
+            f"a {type(net).__name__} without {'cross-' * crossing_only}attention: there is nothing to watch"
+        )
 
     def before(layer: nn.Module, args: tuple, told: dict) -> tuple[tuple, dict]:
         assert isinstance(layer, Attention)

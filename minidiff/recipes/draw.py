@@ -89,13 +89,13 @@ def labels_of(denoise: Denoise, names: tuple[str, ...], n: int, label: str | Non
     null: int | None = getattr(denoise, "null", None)
     if null is None:
         if label is not None or w != 1:
-            raise ValueError("this model knows no classes: --label and -w are for models with labels")
+            raise ValueError("this model knows no classes: it takes no prompt, and no w but 1")
         return None
     if label is None:
         return torch.arange(n) % null
     if label not in names and label not in map(str, range(len(names))):
         known = f"{', '.join(names)}, or 0 to {len(names) - 1}" if names else "none by name"
-        raise ValueError(f"--label {label}: no such class; there are {known}")
+        raise ValueError(f"{label!r}: no such class; there are {known}")
     return torch.full((n,), names.index(label) if label in names else int(label))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from minidiff.train.batches import Batch
 from minidiff.train.fit import Loss, denoising_loss
@@ -26,7 +26,8 @@ class Recipe:
     net: scale -> network. model: network -> what `load` returns, a denoiser made of it or the network itself.
     batches: (size, seed) -> batches for `fit`. loss: as `fit` takes it.
     measure: (model, n or None, folder for what an interruption should not lose) -> Metrics.
-    draw: (model, n, steps, seed, label, w) -> samples (n, ...), or None for a model that has nothing to draw.
+    draw: (model, n, steps, seed, label, w) -> samples (n, ...), or None for a model that has nothing to draw. reads:
+    whether its label is a sentence; then `draw` takes frames and attention too. w: how much it is guided by default.
     finish: what is still measured into the network once it is trained, with averaged weights.
     begins: the row whose shipped weights a training begins with, as far as they reach (not at smoke scale).
     needs: names of rows whose shipped weights this one was made for; their hashes stand in its checkpoint.
@@ -40,7 +41,7 @@ class Recipe:
     model: Callable[[nn.Module], Any]
     batches: Callable[[int, int], Callable[[int], Batch]]
     measure: Callable[[Any, int | None, Path], Metrics]
-    draw: Callable[..., Tensor] | None
+    draw: Callable[..., Any] | None
     steps: tuple[int, int, int]
     metric: str
     target: float
@@ -50,6 +51,8 @@ class Recipe:
     loss: Loss = denoising_loss
     finish: Callable[[Any], None] | None = None
     begins: str | None = None
+    reads: bool = False
+    w: float = 1.0
     needs: tuple[str, ...] = ()
     batch: tuple[int, int, int] = (64, 128, 512)
     lr: float = 1e-3

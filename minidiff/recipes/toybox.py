@@ -13,11 +13,11 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 from minidiff.data import toybox
-from minidiff.measure.adherence import watch
+from minidiff.measure.adherence import Seen, watch
 from minidiff.measure.frechet import frechet
 from minidiff.measure.proportion import average, share
 from minidiff.nn.dit import DiT
-from minidiff.predict import Denoiser
+from minidiff.predict import Denoise, Denoiser
 from minidiff.recipes.draw import fifths, generate, labels_of
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.recipes.video import endless, features
@@ -47,14 +47,20 @@ def dit(at: str, attention: str) -> nn.Module:
 
 
 @torch.no_grad()
-def videos(denoise: Denoiser, n: int, calls: int, seed: int = 0, size: int = 50, folder: Path | None = None) -> Tensor:
-    """n clips (n,3,12,32,32) in [-1, 1] from a denoiser, with fresh noise at every step (`ddim`, eta 1).
+def videos(
+    denoise: Denoise, n: int, calls: int, seed: int = 0, size: int = 50, folder: Path | None = None, frames: int = 12,
+    labels: Tensor | None = None, w: float = 1.0
+) -> Tensor:  # fmt: skip
+    """n clips (n,3,F,32,32) in [-1, 1] from a denoiser, with fresh noise at every step (`ddim`, eta 1).
 
     These networks err, and fresh noise lets later steps mend what earlier ones did: without it (`dpmpp_2m`) their clips
     held together less well. With few steps, or too few at high noise, it also washes objects away: 30 calls, SHIFT.
+    labels, w: for a denoiser that reads, the word numbers (n,L) of n captions, and the weight of guidance.
     Example: `videos(load("toybox-full"), 4, calls=30)`.
     """
-    return generate(denoise, n, SHAPE, calls, seed, size, shift=SHIFT, eta=1.0, folder=folder).clamp(-1, 1)
+    shape = (SHAPE[0], frames, *SHAPE[2:])
+    x = generate(denoise, n, shape, calls, seed, size, labels=labels, w=w, shift=SHIFT, eta=1.0, folder=folder)
+    return x.clamp(-1, 1)
 
 
 def draw(denoise: Denoiser, n: int, steps: int, seed: int, label: str | None, w: float) -> Tensor:
@@ -63,13 +69,17 @@ def draw(denoise: Denoiser, n: int, steps: int, seed: int, label: str | None, w:
     return videos(denoise, n, steps, seed, fifths(n))
 
 
-def physics(x: Tensor) -> Metrics:
-    """How well clips (n,3,F,H,W) hold together, by the verifier of the Toybox; what it counts is in `adherence.read`.
+def seen(x: Tensor) -> list[Seen]:
+    """What the verifier of the Toybox sees in many clips (n,3,F,H,W), with a progress bar."""
+    return [one for part in tqdm(x.split(50), desc="watching", disable=len(x) <= 200) for one in watch(part)]
+
+
+def physics(seen: list[Seen]) -> Metrics:
+    """How well clips hold together, by what `seen` sees in them; what it counts is in `adherence.read`.
 
     A leap is a track that begins late or ends early in the middle of the picture; clips without switch or leap, and
     with an object, hold together. What cannot be followed over three frames has no acceleration and counts in no mean.
     """
-    seen = [one for part in tqdm(x.split(50), desc="watching", disable=len(x) <= 200) for one in watch(part)]
     number = {name: torch.tensor([one.physics[name] for one in seen]) for name in ("jitter", "switches", "leaps")}
     things = torch.tensor([len(one.scene.things) for one in seen])
     return {
@@ -92,7 +102,7 @@ def clip_metrics(denoise: Denoiser, n: int | None, folder: Path | None) -> Metri
     n = n or pick(smoke=40, laptop=800)
     fakes = videos(denoise, n, pick(smoke=2, laptop=30), folder=folder)
     true, other = (clips(n, Generator().manual_seed(seed), "validation") for seed in (11, 12))
-    here, there = physics(fakes), physics(true)
+    here, there = physics(seen(fakes)), physics(seen(true))
     metrics = here | {f"{name}, true clips": value for name, value in there.items()}
     if here["acceleration error"]["n"]:
         over, floor = here["acceleration error"], there["acceleration error"]
