@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
         "--compile", action="store_true", help="with torch.compile: needs a C++ compiler, pays after some minutes"
     )
     train.add_argument(
+        "--bfloat16", action="store_true", help="matrix products in bfloat16 on a CPU too: pays on one with AMX"
+    )
+    train.add_argument(
         "--from",
         dest="start",
         type=Path,
@@ -91,7 +94,7 @@ def train(args: argparse.Namespace) -> int:
 
     clock = time.perf_counter()
     path: Any
-    *_, path = run.train(args.name, args.scale, pairs(args.set), args.compile, args.start)
+    *_, path = run.train(args.name, args.scale, pairs(args.set), args.compile, args.start, args.bfloat16)
     print(f"{args.name}: trained in {time.perf_counter() - clock:.0f} s, weights in {path}")
     if args.ship:
         metrics = run.evaluate(args.name, path)

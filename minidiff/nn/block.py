@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from minidiff.nn.attention import Attention
+from minidiff.nn.attention import average as weigh
 
 WAYS = ("cross", "joint", "concatenation", "modulation")
 
@@ -83,7 +84,7 @@ class Joint(Block):
             asked.append(side.attention.asked(modulated(h, shift, scale).flatten(1, 2), angles, None))
         q, k, v = (torch.cat(pair, 2) for pair in zip(*asked, strict=True))  # (B, heads, F N + L, d)
         seen = None if mask is None else F.pad(mask, (x.shape[1] * x.shape[2], 0), value=True)[:, None, None]
-        y = rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=seen), "b h n d -> b n (h d)")
+        y = rearrange(weigh(q, k, v, seen), "b h n d -> b n (h d)")
         out = []
         for (side, h, _), knob, part in zip(
             sides, knobs, y.split([y.shape[1] - words.shape[1], words.shape[1]], 1), strict=True

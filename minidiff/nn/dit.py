@@ -74,7 +74,8 @@ class DiT(nn.Module):
     token, p for p x p, or (pf, ph, pw). classes: 0, or the number of class labels (label `classes` and None mean none).
     context: 0, or the size E of the context tokens. attention: "full", "frame" (frames do not see one another) or
     "factorised" (blocks look over the frame and over time in turns). references: whether it can be shown some. way: how
-    the context is told, one of WAYS (see `block`).
+    the context is told, one of WAYS (see `block`). places: tell tokens their row and column too, as it takes to be told
+    "left": rotary positions tell distances alone.
     cond: labels (B,), or a `Condition`.
     published: the network of Peebles & Xie as its weights were published (see `nn.published`), for images; its answer
     has 2 C channels, of which y is the first half and `full` gives all. ValueError for sizes that are no multiple of
@@ -95,6 +96,7 @@ class DiT(nn.Module):
         references: bool = False,
         published: bool = False,
         way: str = "cross",
+        places: bool = False,
     ):
         super().__init__()
         sides = (1, patch, patch) if isinstance(patch, int) else patch
@@ -113,6 +115,9 @@ class DiT(nn.Module):
         if way not in WAYS or (way in ("joint", "concatenation") and (attention != "full" or references)):
             raise ValueError(f"way={way!r}: expected one of {', '.join(WAYS)}; joint and concatenation need "
                              "attention='full' and no references")  # fmt: skip
+        if places and (width % 4 or published):
+            raise ValueError(f"places=True with width={width}, published={published}: expected a multiple of 4, and a "
+                             "network that is not published, which has its own")  # fmt: skip
         if published and (self.patch[0] > 1 or context or references or attention != "full" or width % 4):
             raise ValueError(
                 f"published=True with patch={patch}, context={context}, references={references}, "
@@ -128,6 +133,7 @@ class DiT(nn.Module):
         self.always = nn.Parameter(torch.zeros(1, 1, width)) if context else None  # a word that is always there
         self.reference = nn.Parameter(torch.zeros(width)) if references else None  # "I am none of the frames"
         self.inp = nn.Linear(channels * pixels, width)
+        self.place = nn.Linear(width, width, bias=False) if places else None
         over = ("frame", "time") if attention == "factorised" else (attention, attention)
         together = bool(context) and way in ("joint", "concatenation")
         self.blocks = nn.ModuleList(
@@ -145,10 +151,11 @@ class DiT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         if self.label is not None:
             nn.init.normal_(self.label.weight, std=0.02)
-        closed = [self.out, self.modulate]
+        closed = [self.out, self.modulate] + ([self.place] if self.place is not None else [])
         for block in (m for m in self.modules() if isinstance(m, Block)):
             closed += [block.modulate] + ([block.cross.out] if block.cross is not None else [])
         for linear in closed:
@@ -173,6 +180,8 @@ class DiT(nn.Module):
         words, mask = self.words(told, len(x))
 
         h = self.inp(patchify(clip, self.patch))  # (B, F/pf, N, D)
+        if self.place is not None:
+            h = h + self.place(sincos(rows, columns, h.shape[-1], h.device))  # (N, D)
         first = 0
         if told.references is not None:
             shown = self.inp(patchify(self.shown(told.references, clip), self.patch)) + self.reference  # (B, R, N, D)

@@ -126,7 +126,7 @@ class TextDiT(DiT):
 
     def __init__(self, channels: int, width: int, depth: int, heads: int, patch: int | tuple[int, int, int],
                  vocabulary: int, reads: int = 2, attention: str = "full", way: str = "cross"):  # fmt: skip
-        super().__init__(channels, width, depth, heads, patch, context=width, attention=attention, way=way)
+        super().__init__(channels, width, depth, heads, patch, context=width, attention=attention, way=way, places=True)
         self.encoder = TextEncoder(vocabulary, width, reads, heads)
 
     def full(self, x: Tensor, ell: Tensor, cond: Tensor | Condition | None = None) -> Tensor:

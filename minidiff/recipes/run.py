@@ -86,16 +86,17 @@ def train(
     settings: dict[str, str] | None = None,
     compiled: bool = False,
     start: Path | str | None = None,
+    bfloat16: bool = False,
 ) -> Iterator[State | Path]:
     """Train a row; yields the states of `fit`, and last the path of the checkpoint written into the run's folder.
 
     at: a scale, default the current one. settings: overrides: `steps`, `batch`, and those of `configure`. All cores
     work, unless OMP_NUM_THREADS says otherwise. A run interrupted in `outputs/runs/NAME-SCALE` is resumed; one that
     is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute and a C++
-    compiler, and saves a sixth of the time a step (a transformer of clips on two cores). start: a checkpoint of the
-    row whose weights it goes on from, with a fresh optimizer and fresh batches, in a folder of its own; its training
-    is told in the header, and its samples and seconds are counted in. A row that `begins` with another one goes on from
-    that one's shipped weights by itself.
+    compiler, and saves a sixth of the time a step (a transformer of clips on two cores). bfloat16: see `fit`. start: a
+    checkpoint of the row whose weights it goes on from, with a fresh optimizer and fresh batches, in a folder of its
+    own; its training is told in the header, and its samples and seconds are counted in. A row that `begins` with
+    another one goes on from that one's shipped weights by itself.
     Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
@@ -134,9 +135,9 @@ def train(
     options |= {"identity": {"recipe": name, "scale": at, "batch": batch} | needs}
     options["identity"] |= {"start": earlier["sha256"]} if earlier else {}
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
-    options["note"] |= {"compiled": True} if compiled else {}
+    options["note"] |= ({"compiled": True} if compiled else {}) | ({"bfloat16": True} if bfloat16 else {})
     trained = False
-    for state in fit(model, recipe.batches(batch, recipe.seed), steps, **options):
+    for state in fit(model, recipe.batches(batch, recipe.seed), steps, bfloat16=bfloat16, **options):
         if not trained:
             path.unlink(missing_ok=True)  # of an earlier run in this folder
         trained = True

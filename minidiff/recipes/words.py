@@ -198,11 +198,11 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
         loss=partial(LOSS, drop=DROP),
         begins=begins,
         steps=(6, steps, 10 * steps),
-        batch=(2, 16, 128),
+        batch=(2, 32, 128),
         better="higher",
         budget=10_000_000,
-        lr=7e-4,
-        decay_from=0.6,
+        lr=1e-3,
+        decay_from=0.5,
         measure=partial(measure, frames=frames),
         draw=partial(draw, frames=frames),
         reads=True,
@@ -213,4 +213,4 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
     )
 
 
-ROWS = (row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_800, 0.85),)
+ROWS = (row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_000, 0.85),)

@@ -176,11 +176,13 @@ def fit(
     note: dict[str, Any] | None = None,
     save_every: int = 500,
     progress: bool = True,
+    bfloat16: bool = False,
 ) -> Iterator[State]:
     """Train `model` (a Denoiser, or any module) with AdamW and yield a `State` every `every` steps and at the end.
 
     batch: step -> tensors, from `shuffled` or `fresh`. loss: (model, batch, generator) -> losses (B,) and their
-    levels t (B,). lr: see `learning_rate`. clip: the largest gradient norm. bf16 autocast where the device is CUDA.
+    levels t (B,). lr: see `learning_rate`. clip: the largest gradient norm. Matrix products are in bfloat16 where the
+    device is CUDA, and where `bfloat16` asks for it (on a CPU with AMX a transformer trains up to twice as fast).
     The network keeps its raw weights; `state.ema` has the averages. folder: where to log (log.jsonl) and to save
     (state.safetensors, every `save_every` steps, on Ctrl-C, when the loop is left, and at the end); a state found
     there is resumed. identity: what else makes it this run, the batch size say; a state with another one is refused.
@@ -227,7 +229,8 @@ def fit(
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     data = tuple(x.to(device, non_blocking=True) for x in batch(step))
-                    with torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext():
+                    fast = bfloat16 or device.type == "cuda"
+                    with torch.autocast(device.type, torch.bfloat16) if fast else nullcontext():
                         losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
                     optimizer.zero_grad()
                     losses.mean().backward()

@@ -31,13 +31,14 @@ def dit(
     waves: int = 64,
     way: str = "cross",
     reads: int = 0,
+    places: bool = False,
 ) -> dict[str, int]:
     """Multiply-adds of a DiT, by part. Example: `sum(dit(1152, 28, 256, 16, out=32).values())` is 118.6e9.
 
     tokens: of all frames together. patch: numbers in a patch; out: numbers that each token answers with, `patch` if
     left out. frames, levels: of tokens, and noise levels a sample, 1 or `frames`. attention: as in `DiT`. context:
     (words, their size), a word that is always there not counted. way: how the words are told, as in `DiT`; reads:
-    blocks of the encoder that reads them. Reference images are not counted.
+    blocks of the encoder that reads them. places: as in `DiT`. Reference images are not counted.
     """
     if attention not in ATTENTION:
         raise ValueError(f"attention={attention!r}: expected one of {', '.join(ATTENTION)}")
@@ -49,7 +50,7 @@ def dit(
     if words and way == "cross":
         told += depth * 2 * ((tokens + words) * width + tokens * words) * width
     return {
-        "patches in and out": tokens * width * (patch + (out or patch)),
+        "patches in and out": tokens * width * (patch + (out or patch)) + places * place * width**2,
         "queries, keys, values, output": depth * 4 * (tokens + inside) * width**2,
         "attention between tokens": sum(2 * pairs[over[i % 2]] * width for i in range(depth)),
         "MLP": depth * 8 * (tokens + inside) * width**2,
@@ -148,5 +149,6 @@ def of(net: nn.Module, *shape: int, words: int = 0, levels: int = 1) -> dict[str
         context=(words, net.context.in_features if net.context is not None else 0),
         waves=net.level.get_buffer("freq").numel(),
         way=net.way,
+        places=net.place is not None,
         reads=len(net.encoder.blocks) if isinstance(net, TextDiT) else 0,
     )
