@@ -4,6 +4,7 @@ Errors are one line; Ctrl-C loses nothing.
 """
 
 import argparse
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         dest="start",
         type=Path,
         metavar="FILE",
-        help="begin with the weights of this checkpoint of the recipe",
+        help="begin with the weights of this checkpoint, of the recipe or of the one that it begins with",
     )
     sample = verbs.add_parser("sample", help="draw samples from shipped weights into a picture or film")
     sample.add_argument("name")
@@ -228,10 +229,12 @@ def list_recipes(args: argparse.Namespace) -> int:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; a prompt may stand after options too, which argparse does not see by itself."""
     args, rest = parser().parse_known_args(argv)
+    rest = [word for word in rest if word != "--"]
     if args.verb == "sample" and args.prompt is None and len(rest) == 1 and not rest[0].startswith("-"):
         args.prompt, rest = rest[0], []
     if rest:
-        parser().error(f"unrecognized arguments: {' '.join(rest)} (a sentence stands in quotation marks)")
+        words = args.verb == "sample" and not any(word.startswith("-") for word in rest)
+        parser().error(f"unrecognized: {' '.join(rest)}" + " (a sentence stands in quotation marks)" * words)
     return args
 
 
@@ -257,5 +260,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def said(error: Exception) -> object:
     """What went wrong, in one line: our own words, or of the system's errors (a full disk, say) path and reason."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'writing'}: {error.strerror}; make room, or name another place"
+        full = "; make room, or name another place" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
+        return f"{error.filename or 'writing'}: {error.strerror}{full}"
     return error.args[0] if error.args else error

@@ -100,6 +100,10 @@ def test_attention_refuses_and_watching_too():
         watched(net, torch.zeros(2, 4, 4).bool()),
     ):
         net(clip(2), torch.zeros(2))
+    with pytest.raises(ValueError, match="in one softmax"), watched(DiT(C, 48, 1, 3, 5, context=4, way="joint")):
+        pass
+    with pytest.raises(ValueError, match="without cross-attention"), watched(dit(), crossing_only=True):
+        pass
     assert not any(layer._forward_pre_hooks for layer in net.modules())
 
 
@@ -194,6 +198,24 @@ def test_levels_that_no_training_sees_are_told_as_the_furthest():
     net, x, far = dit(), clip(2), torch.tensor([FURTHEST, -FURTHEST])
     assert torch.equal(net(x, 3 * far), net(x, far)) and torch.equal(net(x, torch.inf * far), net(x, far))
     assert not torch.allclose(net(x, 0.9 * far), net(x, far), atol=1e-5)
+
+
+def test_tokens_know_their_place_where_they_are_told():
+    """One grey picture: without places every token is answered alike, with them each in its own way."""
+    grey = torch.full((1, C, H, W), 0.3)
+    for places, apart in ((False, 1), (True, 6)):
+        net = DiT(C, 48, 2, 3, patch=(1, 3, 5), places=places, references=True)
+        assert net(grey, torch.zeros(1)).abs().max() == 0
+        for p in net.parameters():
+            p.data += 0.1 * torch.randn_like(p)
+        tokens = patchify(net(grey, torch.zeros(1))[:, :, None], (1, 3, 5))[0, 0]  # (6, 45)
+        alike = (tokens[:, None] - tokens[None]).abs().amax(2) < 1e-4
+        assert len(alike.unique(dim=0)) == apart
+        shown = torch.randn(1, 2, C, H, W)
+        assert net(grey, torch.zeros(1), Condition(references=shown)).shape == grey.shape
+    for options in ({"width": 34, "heads": 1}, {"width": 48, "heads": 3, "published": True}):
+        with pytest.raises(ValueError, match="places=True with width"):
+            DiT(C, depth=1, patch=2, places=True, **options)
 
 
 def test_what_each_kind_of_attention_sees():

@@ -444,3 +444,34 @@ def test_a_gpu_draws_the_clips_that_a_processor_draws():
     here, there = toybox.render(spec), toybox.render(spec.to("cuda")).cpu()
     torch.testing.assert_close(here, there, atol=2e-3, rtol=0)
     assert toybox.render(toybox.sample(2_000, on("cuda", step_generator(0, 1)))).device.type == "cuda"
+
+
+def test_bfloat16_on_a_cpu_learns_the_same(tmp_path):
+    """Attention is written out there: products in bfloat16 come to the same loss, to within their precision."""
+
+    def run(folder, steps=12, **options):
+        torch.manual_seed(0)
+        denoise = Denoiser(DiT(3, 32, 2, 2, patch=4, context=5), Linear(), "x0")
+        data = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        losses = []
+        for state in fit(denoise, shuffled([data], 16), steps, every=4, folder=folder, progress=False, **options):
+            losses.append(state.loss)
+        return losses, denoise.net.state_dict()
+
+    exact, _ = run(tmp_path / "a")
+    rough, weights = run(tmp_path / "b", bfloat16=True)
+    assert exact != rough and exact == pytest.approx(rough, rel=0.02)
+    assert all(w.dtype == torch.float32 for w in weights.values())
+
+
+def test_attention_written_out_is_attention():
+    from minidiff.nn.attention import average
+
+    q, k, v = (torch.randn(2, 3, n, 8) for n in (5, 7, 7))
+    mask = torch.rand(2, 1, 1, 7) > 0.3
+    mask[..., 0] = True
+    for seen in (None, mask):
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = average(q, k, v, seen)
+        assert rough.dtype == torch.bfloat16
+        torch.testing.assert_close(rough.float(), average(q, k, v, seen), atol=0.03, rtol=0.03)

@@ -99,7 +99,8 @@ class Attention(nn.Module):
 def average(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """The values (B,heads,M,d) averaged by softmax of the products of queries and keys, (B,heads,N,d).
 
-    torch's own, but for training in bfloat16 on a CPU: its backward pass there took half of a step (torch 2.13).
+    torch's own, but for training in bfloat16 on a CPU: its backward pass there took half of a step (torch 2.13). A
+    query that may see nothing gets 0 from torch's, and NaN from the other.
     """
     if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
@@ -125,13 +126,16 @@ def watched(
     """Within it, the weights of every `Attention` of a network, in the order in which they are asked.
 
     cut: links that are cut, (B,N,N) or (B,heads,N,N), True for a query that may not see a key; where: in which layers,
-    counted from 0, cross-attention left out. crossing_only: watch cross-attention alone, patches that look at words.
-    ValueError for a network without attention, or a cut of another size.
+    counted from 0, cross-attention left out; an encoder of text has layers too, and they come first. crossing_only:
+    watch cross-attention alone, patches that look at words. ValueError for a network without attention, one of `Joint`
+    blocks, or a cut of another size.
     Example: `with watched(net) as maps: net(x, ell)`, then `maps[0]` is (B,heads,N,N).
     """
     maps: list[Tensor] = []
     crossing = [layer.cross for layer in net.modules() if hasattr(layer, "cross")]
     layers = [layer for layer in net.modules() if isinstance(layer, Attention)]
+    if any(hasattr(layer, "reader") for layer in net.modules()):
+        raise ValueError("words and patches look at one another in one softmax here: there is no layer to watch alone")
     layers = [layer for layer in layers if layer in crossing] if crossing_only else layers
     selves = [layer for layer in layers if layer not in crossing]
     if not layers:

@@ -6,8 +6,8 @@ and the class, in six numbers a feature (adaLN-Zero): shift and scale before att
 after each that starts at 0, so that a fresh block is the identity.
 
 A video is the same with frames, and an image is a video of one frame. The noise level may differ from frame to frame:
-a clean frame among noisy ones is conditioning. Words come by cross-attention; reference images are clean frames that
-stand before the first, marked as none of the clip's.
+a clean frame among noisy ones is conditioning. Words come in one of four ways (`block`); reference images are clean
+frames that stand before the first, marked as none of the clip's.
 Sources: Peebles & Xie 2023, arXiv 2212.09748; cross-attention after PixArt-alpha, Chen et al. 2023, arXiv 2310.00426;
 large patches, Li & He 2025, arXiv 2511.13720.
 """
@@ -180,11 +180,11 @@ class DiT(nn.Module):
         words, mask = self.words(told, len(x))
 
         h = self.inp(patchify(clip, self.patch))  # (B, F/pf, N, D)
-        if self.place is not None:
-            h = h + self.place(sincos(rows, columns, h.shape[-1], h.device))  # (N, D)
+        there = 0 if self.place is None else self.place(sincos(rows, columns, h.shape[-1], h.device))  # (N, D)
+        h = h + there
         first = 0
         if told.references is not None:
-            shown = self.inp(patchify(self.shown(told.references, clip), self.patch)) + self.reference  # (B, R, N, D)
+            shown = self.inp(patchify(self.shown(told.references, clip), self.patch)) + self.reference + there
             first, h = -shown.shape[1], torch.cat([shown, h], 1)  # (B, R + F/pf, N, D)
             clean = self.tell(torch.full_like(ell.flatten()[:1], -torch.inf))  # (1, D)
             level = level.expand(-1, h.shape[1] + first, -1)

@@ -6,9 +6,7 @@ the red of this circle. It is trained together with the network that it tells, o
 Sources: Vaswani et al. 2017, arXiv 1706.03762 (encoder, waves for places); Devlin et al. 2018, arXiv 1810.04805.
 """
 
-import difflib
 import math
-import re
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from minidiff.nn.attention import Attention
 from minidiff.nn.dit import Condition, DiT
+from minidiff.sentences import split
 
 PAD = 0  # the number of `<pad>`, the first word of every vocabulary
 
@@ -35,20 +34,8 @@ class Tokenizer:
             raise ValueError("a vocabulary has one word or more, each once")
 
     def words(self, sentence: str) -> list[str]:
-        """The words of a sentence, lower case. Errors as above. Example: `words("A red circle, please")` raises."""
-        words = re.findall(r"[^\W_]+", str(sentence).lower())
-        if not words:
-            raise ValueError(f"the sentence {sentence!r} is empty: say what there is, such as 'a red circle'")
-        for word in words:
-            if word not in self.number:
-                near = difflib.get_close_matches(word, self.vocabulary[1:], 3, 0.5)
-                known = (
-                    f"the nearest known: {', '.join(near)}" if near else f"there are {', '.join(self.vocabulary[1:])}"
-                )
-                raise ValueError(f"unknown word {word[:30]!r} in {' '.join(words[:20])[:200]!r}; {known}")
-        if len(words) > self.longest:
-            raise ValueError(f"the sentence has {len(words)} words: expected {self.longest} or fewer")
-        return words
+        """The words of a sentence, lower case. Errors as above. Example: `words("A star!")` is ["a", "star"]."""
+        return split(sentence, self.vocabulary, self.number, self.longest)
 
     def __call__(self, sentences: Sequence[str], length: int | None = None) -> Tensor:
         """The word numbers (B,L) of B sentences; L: `length`, by default the words of the longest one."""
@@ -89,7 +76,7 @@ class Reader(nn.Module):
 class TextEncoder(nn.Module):
     """`encoder(ids (B,L)) -> words (B,L,D), mask (B,L)`, True where there is a word and no padding.
 
-    words: the size of the vocabulary. ValueError for ids that are no whole numbers of that range.
+    words: the size of the vocabulary. ValueError for ids that are no whole numbers (on a CPU: of that range).
     Example: `TextEncoder(135, 64, depth=2, heads=2)(tokenizer(["a red circle"]))[0]` is (1, 3, 64).
     """
 

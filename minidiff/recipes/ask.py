@@ -6,10 +6,11 @@ from typing import Any
 import torch
 
 from minidiff import recipes
+from minidiff.predict import LARGEST_W
 from minidiff.recipes import run
 
 STEPS, FRAMES = 1_000, 96  # the most: of a sampler, and of a clip (eight times what any model here has seen)
-LARGEST = 2**30  # numbers of an answer: 4 GB
+LARGEST = 2**30  # numbers of an answer, 4 GB, if a picture has 32 x 32 pixels; those of 64 x 64 take four times as many
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
@@ -41,7 +42,7 @@ def generate(
     path: another checkpoint. device: default the GPU where there is one. What belongs to a model, its text encoder or
     its autoencoder, comes along.
     KeyError for an unknown name; ValueError for a sentence that the model cannot know, a class that it does not have,
-    a number out of its bounds, and more than memory holds; CheckpointError as `load` says.
+    a number out of its bounds, and more than fits into memory; CheckpointError as `load` says.
     Example: `generate("toybox-video", "a red circle bounces", n=4)` is (4, 3, 12, 32, 32).
     """
     row = recipes.get(name)
@@ -55,12 +56,13 @@ def generate(
     more |= {} if frames is None else {"frames": whole("frames", frames, 1, FRAMES)}
     if more and not row.reads:
         raise ValueError(f"{name} reads no sentences: it takes no {' and no '.join(more)}")
-    if row.reads and n * (frames or 12) * 3 * 32 * 32 > LARGEST:
-        raise ValueError(f"n={n:,} of {frames or 12} frames would not fit into memory: ask for fewer at a time")
-    w = row.w if w is None else w
-    if not 0 <= w <= 1_000:  # also false for NaN
+    long = frames or row.frames
+    if n * long * 3 * 32 * 32 > LARGEST:
         raise ValueError(
-            f"guidance weight w={w}: expected 0 (no words), 1 (plain), 2 to 10 (guided), 1,000 at the most"
+            f"n={n:,} of {long} frame{'s' * (long > 1)} would not fit into memory: ask for fewer at a time"
         )
+    w = row.w if w is None else w
+    if not 0 <= w <= LARGEST_W:  # also false for NaN; before anything is loaded
+        raise ValueError(f"guidance weight w={w}: expected 0 (no words), 1 (plain), 2 to 10 (guided), 1,000 at most")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return row.draw(run.load(name, path, device), n, steps, seed, prompt, w, **more)

@@ -39,10 +39,10 @@ def generate(
 ) -> Tensor:
     """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
 
-    labels: (n,) classes, guided by w at the levels of `interval`. shift: of the grid, see `shifted`. eta: take
-    `ddim` with that eta instead of the sampler, 1 for fresh noise at every step. folder: keeps every batch there and
-    takes up what it finds, so an interrupted evaluation goes on where it stopped. Batch i starts from noise seeded by
-    (seed, i): any part can be made again.
+    labels: (n,) classes, or (n,L) word numbers, guided by w at the levels of `interval`. shift: of the grid, see
+    `shifted`. eta: take `ddim` with that eta instead of the sampler, 1 for fresh noise at every step. folder: keeps
+    every batch there and takes up what it finds, so an interrupted evaluation goes on where it stopped. Batch i starts
+    from noise seeded by (seed, i): any part can be made again.
     Example: `generate(denoise, 500, (1, 28, 28), labels=torch.arange(500) % 10, w=2.0)`.
     """
     net, parts = getattr(denoise, "net", None), []

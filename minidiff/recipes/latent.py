@@ -64,7 +64,9 @@ def pictures(
         raise ValueError(f"the denoiser has {channels} channels, its autoencoder latents of {vae.latent}: not a pair")
     shape = (vae.latent, 64 // vae.down, 64 // vae.down) if vae is not None else PIXELS
     x = generate(denoise, n, shape, calls, seed, size, labels=labels, w=w, folder=folder)
-    return (x if vae is None else torch.cat([vae.decode(part) for part in x.split(100)])).clamp(-1, 1)
+    return (
+        x if vae is None else torch.cat([vae.decode(part.to(vae.scale.device)).cpu() for part in x.split(100)])
+    ).clamp(-1, 1)
 
 
 def quality(x: Tensor, labels: Tensor | None = None) -> Metrics:

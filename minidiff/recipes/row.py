@@ -28,6 +28,7 @@ class Recipe:
     measure: (model, n or None, folder for what an interruption should not lose) -> Metrics.
     draw: (model, n, steps, seed, label, w) -> samples (n, ...), or None for a model that has nothing to draw. reads:
     whether its label is a sentence; then `draw` takes frames and attention too. w: how much it is guided by default.
+    frames: of one of its samples.
     finish: what is still measured into the network once it is trained, with averaged weights.
     begins: the row whose shipped weights a training begins with, as far as they reach (not at smoke scale).
     needs: names of rows whose shipped weights this one was made for; their hashes stand in its checkpoint.
@@ -53,6 +54,7 @@ class Recipe:
     begins: str | None = None
     reads: bool = False
     w: float = 1.0
+    frames: int = 1
     needs: tuple[str, ...] = ()
     batch: tuple[int, int, int] = (64, 128, 512)
     lr: float = 1e-3

@@ -91,12 +91,12 @@ def train(
     """Train a row; yields the states of `fit`, and last the path of the checkpoint written into the run's folder.
 
     at: a scale, default the current one. settings: overrides: `steps`, `batch`, and those of `configure`. All cores
-    work, unless OMP_NUM_THREADS says otherwise. A run interrupted in `outputs/runs/NAME-SCALE` is resumed; one that
-    is finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute and a C++
+    work, unless OMP_NUM_THREADS says otherwise. A run interrupted in `outputs/runs/NAME-SCALE` is resumed; one that is
+    finished is neither trained nor written again. compiled: with `torch.compile`, which takes a minute and a C++
     compiler, and saves a sixth of the time a step (a transformer of clips on two cores). bfloat16: see `fit`. start: a
     checkpoint of the row whose weights it goes on from, with a fresh optimizer and fresh batches, in a folder of its
-    own; its training is told in the header, and its samples and seconds are counted in. A row that `begins` with
-    another one goes on from that one's shipped weights by itself.
+    own, `NAME-SCALE-from-HASH`; its training is told in the header, and its samples and seconds are counted in. A row
+    that `begins` with another one goes on from that one's shipped weights by itself.
     Example: `*_, path = train("toy-mlp", "smoke")`.
     """
     at = at or scale()
@@ -118,7 +118,8 @@ def train(
         start = shipped(recipe.begins)
     if start:
         whose = checkpoint.read_header(Path(start)).get("recipe")
-        tensors, earlier = checkpoint.read(Path(start), recipe.begins if whose == recipe.begins else name)
+        whose = recipe.begins if recipe.begins and whose == recipe.begins else name
+        tensors, earlier = checkpoint.read(Path(start), whose)
         refuse_other(recipe, earlier, Path(start))
         checkpoint.load_into(net, tensors, str(start), partly=whose != name)
         recipe = replace(recipe, seed=recipe.seed + 1000 * starts(earlier))  # other batches than those of its start

@@ -129,6 +129,7 @@ def row(name: str, about: str, attention: str) -> Recipe:
         loss=LOSS,
         measure=clip_metrics,
         draw=draw,
+        frames=SHAPE[1],
         steps=(6, 3_200, 20_000),
         batch=(2, 16, 128),
         metric="clips that hold together",

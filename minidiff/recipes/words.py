@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Generator, Tensor
 
 from minidiff.data import toybox
+from minidiff.draws import on
 from minidiff.measure.adherence import Seen, grade
 from minidiff.measure.frechet import frechet
 from minidiff.measure.proportion import average
@@ -52,8 +53,8 @@ def said(scene: toybox.Scene, generator: Generator) -> str:
 def told(n: int, generator: Generator, frames: int = 12, split: str = "train") -> Batch:
     """n clips (n,3,F,32,32) with a caption each, as word numbers (n,24). Example: `told(8, generator, frames=1)`."""
     spec = toybox.sample(n, generator, WORLD, split, frames=frames)
-    words = Generator().manual_seed(generator.initial_seed() % 2**62)
-    return toybox.render(spec), TOKENS([said(scene, words) for scene in toybox.describe(spec)], LENGTH)
+    coins = on("cpu", generator)
+    return toybox.render(spec), TOKENS([said(scene, coins) for scene in toybox.describe(spec)], LENGTH)
 
 
 def mixed(size: int, seed: int, moving: int) -> Any:
@@ -62,7 +63,8 @@ def mixed(size: int, seed: int, moving: int) -> Any:
     clips = endless(told, size, seed + 500)
 
     def batch(step: int) -> Batch:
-        x, ids = (clips if step % 6 < moving else stills)(step)
+        nth, i = divmod(step, 6)  # each source is asked for its batches one after another: none is drawn in vain
+        x, ids = clips(nth * moving + i) if i < moving else stills(nth * (6 - moving) + i - moving)
         longest = int((ids != 0).sum(1).max())
         return x, ids[:, : min(LENGTH, -(-longest // 8) * 8)]  # lengths of 8, 16 and 24: no more shapes to compile
 
@@ -99,8 +101,11 @@ class Looks(NamedTuple):
     heat: Tensor
 
 
-def listening(denoise: Denoiser, heard: list[Tensor]) -> Denoise:
-    """The denoiser, which keeps of each call with words how much patches looked at them, (n,L,F,rows,columns)."""
+def listening(denoise: Denoiser, heard: list[tuple[int, Tensor]]) -> Denoise:
+    """The denoiser, which adds up how much patches looked at words: of each batch, calls and sum (n,L,F,rows,columns).
+
+    A batch begins where a sampler does, at the highest level.
+    """
 
     def listen(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         with watched(denoise.net, crossing_only=True) as maps:
@@ -108,7 +113,10 @@ def listening(denoise: Denoiser, heard: list[Tensor]) -> Denoise:
         if cond is not None and cond.any():
             side = x_t.shape[-1] // PATCH[2]
             heat = torch.stack([layer.mean(1) for layer in maps]).mean(0)[..., 1:]  # (n, F N, L), heads and layers
-            heard.append(rearrange(heat, "n (f h w) l -> n l f h w", f=x_t.shape[2], w=side).cpu())
+            heat = rearrange(heat, "n (f h w) l -> n l f h w", f=x_t.shape[2], w=side).cpu()
+            if float(t.max()) == 1:
+                heard.append((0, torch.zeros_like(heat)))
+            heard[-1] = (heard[-1][0] + 1, heard[-1][1] + heat)
         return x0_hat
 
     for name in ("schedule", "net", "null"):
@@ -129,15 +137,16 @@ def draw(
     sentences = [EXAMPLES[moves][i % len(EXAMPLES[moves])] if label is None else label for i in range(n)]
     for sentence in dict.fromkeys(sentences):
         scene_of(sentence, moves)
-    heard: list[Tensor] = []
+    if attention and w == 0:
+        raise ValueError("w=0 hears no words: there is no attention to them, take a w above 0")
+    heard: list[tuple[int, Tensor]] = []
     size, listened = fifths(n), listening(denoise, heard) if attention else denoise
     x = videos(listened, n, steps, seed, size, frames=frames, labels=TOKENS(sentences), w=w)
     x = x if moves else x[:, :, 0]
     if not attention:
         return x
-    calls = len(heard) // len(range(0, n, size))  # of each batch
-    heat = [torch.stack(heard[i : i + calls]).mean(0) for i in range(0, len(heard), calls)]
-    return Looks(x, [TOKENS.words(sentence) for sentence in sentences], torch.cat(heat))
+    heat = torch.cat([total / calls for calls, total in heard])
+    return Looks(x, [TOKENS.words(sentence) for sentence in sentences], heat)
 
 
 def shares(clips: Tensor, scenes: Sequence[toybox.Scene]) -> tuple[dict[str, Tensor], list[Seen]]:
@@ -145,6 +154,14 @@ def shares(clips: Tensor, scenes: Sequence[toybox.Scene]) -> tuple[dict[str, Ten
     views = seen(clips)
     grades = [grade(one, scene) for one, scene in zip(views, scenes, strict=True)]
     return {word: torch.tensor([g.get(word, math.nan) for g in grades]) for word in GRADES}, views
+
+
+def asked_for(n: int, seed: int, split: str, frames: int) -> tuple[toybox.Spec, list[str], list[toybox.Scene]]:
+    """n random specs of a split, a caption of each, and the scenes that the captions ask for."""
+    spec = toybox.sample(n, Generator().manual_seed(seed), WORLD, split, frames=frames)
+    coins = Generator().manual_seed(seed + 10)
+    sentences = [said(scene, coins) for scene in toybox.describe(spec)]
+    return spec, sentences, [toybox.parse(sentence) for sentence in sentences]
 
 
 @torch.no_grad()
@@ -159,10 +176,7 @@ def measure(denoise: Denoiser, n: int | None, folder: Path | None, *, frames: in
     moves, metrics = frames > 1, {}
     n = n or pick(smoke=40 if moves else 8, laptop=1_024)
     for split, many, seed in (("validation", n, 21), ("pairs", max(2, n // 4), 22)):
-        spec = toybox.sample(many, Generator().manual_seed(seed), WORLD, split, frames=frames)
-        coins = Generator().manual_seed(seed + 10)
-        sentences = [said(scene, coins) for scene in toybox.describe(spec)]
-        scenes = [toybox.parse(sentence) for sentence in sentences]
+        spec, sentences, scenes = asked_for(many, seed, split, frames)
         kept = folder / split if folder else None
         x = videos(denoise, many, pick(smoke=2, laptop=20), seed, 64, kept, frames, TOKENS(sentences, LENGTH), W)
         for who, clips in (("", x), (", true", toybox.render(spec))):
@@ -206,6 +220,7 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
         measure=partial(measure, frames=frames),
         draw=partial(draw, frames=frames),
         reads=True,
+        frames=frames,
         w=W,
         metric="whole",
         target=target,

@@ -235,6 +235,9 @@ def at_moment(name: str, moment: int, prefix: str = "ema.") -> tuple[Denoiser, d
     ValueError where the run is not there, or stopped before. Example: `at_moment("emoji-latent", 64)`.
     """
     folder = outputs() / "runs" / f"{name}-{scale()}" / "states"
+    if not folder.is_dir():  # a run that began with other weights has a folder of its own; of several, the last
+        begun = folder.parents[1].glob(f"{name}-{scale()}-from-*/states")
+        folder = max(begun, key=lambda path: path.stat().st_mtime, default=folder)
     files = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
     if len(files) <= MOMENTS.index(moment):
         raise ValueError(f"{folder} holds {len(files)} moments of a run: minidiff train {name} first")

@@ -10,10 +10,11 @@ from minidiff.data import toybox
 from minidiff.nn.text import TextDiT
 from minidiff.predict import Denoiser
 from minidiff.recipes.toybox import LOSS, PATCH, SD, WORLD, videos
-from minidiff.recipes.words import DROP, TOKENS, W, shares
+from minidiff.recipes.words import DROP, TOKENS, W, asked_for, shares
 from minidiff.scale import pick
 from minidiff.schedule import Linear, add_noise
 from minidiff.sweeps.row import Row, Sweep, pack
+from minidiff.sweeps.unet import MOMENTS, at_moment
 from minidiff.train import flops
 from minidiff.train.batches import Batch, fresh, step_generator
 from minidiff.train.fit import fit
@@ -75,4 +76,32 @@ WAYS_SWEEP = Sweep(
     "four ways of telling a transformer the words of a caption, equal weights, equally many stills",
     lambda: [{"way": name, "seed": seed} for seed in range(2) for name in WIDTHS],
     way,
+)
+
+
+# --- what is learnt first ---------------------------------------------------------------------------------------------
+
+ASKED = ("colour", "shape", "size", "place", "count", "binding")
+
+
+@torch.no_grad()
+def moment(moment: int) -> Row:
+    """A moment of the training of `toybox-still`: shares of what captions ask that is drawn."""
+    denoise, header = at_moment("toybox-still", moment)
+    n = pick(smoke=8, laptop=384)
+    _, sentences, scenes = asked_for(n, 21, "validation", 1)
+    x = videos(denoise, n, pick(smoke=2, laptop=20), 21, 64, frames=1, labels=TOKENS(sentences), w=W)
+    found, _ = shares(x, scenes)
+    row: Row = {"n": n, "step": header["step"], "samples": header["samples"]}
+    row |= {name: float(found[name].nanmean()) for name in ASKED}
+    labels = TOKENS(["a red circle and a blue star"] * 6)
+    return row | {
+        "pixels": pack(videos(denoise, 6, pick(smoke=2, laptop=20), 4, frames=1, labels=labels, w=W)[:, :, 0])
+    }
+
+
+STATES_SWEEP = Sweep(
+    "what a model that reads obeys, over its training: `minidiff train toybox-still` first",
+    lambda: [{"moment": moment} for moment in MOMENTS[: pick(smoke=2, laptop=9)]],
+    moment,
 )

@@ -107,4 +107,4 @@ def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str, par
         raise CheckpointError(
             f"{source} does not fit this network ({'; '.join(parts)}): was it trained at another scale or recipe?"
         )
-    net.load_state_dict({name: (own | tensors)[name].to(own[name].dtype) for name in own})
+    net.load_state_dict({name: value.to(own[name].dtype) for name, value in (own | tensors).items()})

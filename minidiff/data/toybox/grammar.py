@@ -8,11 +8,10 @@
 A short caption says colours, shapes, motions and directions; a long one all of it. Commas and capitals mean nothing.
 """
 
-import difflib
-import re
 from dataclasses import dataclass, replace
 
 from minidiff.data.toybox.spec import COLOURS, DIRECTIONS, MOTIONS, SHAPES, SIZES, TURNS, VOCABULARY
+from minidiff.sentences import split
 
 SIDES = ("left", "right")
 SPEEDS = ("slowly", "quickly")
@@ -86,32 +85,11 @@ def noun(thing: Thing) -> str:
     )
 
 
-def tokens(caption: str) -> list[str]:
-    """A caption's words, lower case, without punctuation. ValueError for an unknown word, with the nearest known."""
-    words = re.findall(r"[^\W_]+", str(caption).lower())
-    if not words:
-        raise ValueError(
-            f'the caption is empty: say what there is, such as "a red circle drifts left", not {caption!r}'
-        )
-    for word in words:
-        if word not in VOCABULARY:
-            near = difflib.get_close_matches(word, VOCABULARY[1:], 3, 0.5)
-            near = (
-                f"the nearest known: {', '.join(near)}"
-                if near
-                else "a sentence that is known: a red circle drifts left"
-            )
-            raise ValueError(f"unknown word {word[:30]!r} in {' '.join(words[:20])[:200]!r}; {near}")
-    if len(words) > WORDS:
-        raise ValueError(f"the caption has {len(words)} words: expected {WORDS} or fewer, about up to 4 objects")
-    return words
-
-
 class Reader:
     """The words of a caption and how far they are read."""
 
     def __init__(self, caption: str):
-        self.words, self.at = tokens(caption), 0
+        self.words, self.at = split(caption, VOCABULARY, VOCABULARY, WORDS), 0
 
     def next(self, *options: str) -> str | None:
         """The longest of the options (of one or two words) that comes next, and read; else None."""
