@@ -201,7 +201,7 @@ def distance(clips: Tensor) -> dict[str, Any]:
     return {"value": frechet(features(clips), features(toybox.render(spec))), "n": len(clips)}
 
 
-def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int, target: float) -> Recipe:
+def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int, lr: float, target: float) -> Recipe:
     """The row of a model that reads; moving: how many of six batches are clips, frames: of what it draws."""
     return Recipe(
         name=name,
@@ -215,7 +215,7 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
         batch=(2, 32, 128),
         better="higher",
         budget=10_000_000,
-        lr=1e-3,
+        lr=lr,
         decay_from=0.5,
         measure=partial(measure, frames=frames),
         draw=partial(draw, frames=frames),
@@ -228,4 +228,7 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
     )
 
 
-ROWS = (row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_000, 0.85),)
+ROWS = (
+    row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_000, 1e-3, 0.85),
+    row("toybox-video", "draws clips of the Toybox from a sentence", "toybox-still", 12, 4, 2_000, 6e-4, 0.75),
+)
