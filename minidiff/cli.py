@@ -15,7 +15,7 @@ from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
 SWEEP_NAMES += ("latent-race", "latent-spaces", "dit-race", "dit-patches", "dit-modulation")
-SWEEP_NAMES += ("line-masks", "line-patches", "toybox-floors", "toybox-sizes")
+SWEEP_NAMES += ("line-masks", "line-patches", "toybox-floors", "toybox-sizes", "text-ways", "text-states")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -179,7 +179,8 @@ def test_every_sweep_can_run(here):
     assert set(SWEEP_NAMES) == set(sweeps.SWEEPS)
     with pytest.raises(ValueError, match="holds 0 moments of a run: minidiff train fashion-unet first"):
         unet.state(1)
-    list(train("fashion-unet", "smoke"))
+    for name in ("fashion-unet", "toybox-still"):
+        list(train(name, "smoke"))
     for name in SWEEP_NAMES:
         setting = sweeps.get(name).settings()[0]
         row = sweeps.get(name).measure(**setting)

@@ -63,10 +63,9 @@ def pictures(
     if vae is not None and channels not in (None, vae.latent):
         raise ValueError(f"the denoiser has {channels} channels, its autoencoder latents of {vae.latent}: not a pair")
     shape = (vae.latent, 64 // vae.down, 64 // vae.down) if vae is not None else PIXELS
+    device = next(denoise.net.parameters()).device
     x = generate(denoise, n, shape, calls, seed, size, labels=labels, w=w, folder=folder)
-    return (
-        x if vae is None else torch.cat([vae.decode(part.to(vae.scale.device)).cpu() for part in x.split(100)])
-    ).clamp(-1, 1)
+    return (x if vae is None else torch.cat([vae.decode(part.to(device)).cpu() for part in x.split(100)])).clamp(-1, 1)
 
 
 def quality(x: Tensor, labels: Tensor | None = None) -> Metrics:

@@ -17,7 +17,7 @@ from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.keep import facts
 from minidiff.recipes.run import revision
 from minidiff.scale import scale
-from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet
+from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet, words
 from minidiff.sweeps.row import Row, Sweep
 
 SWEEPS = {
@@ -38,6 +38,8 @@ SWEEPS = {
     "line-patches": line.PATCHES_SWEEP,
     "toybox-floors": toybox.FLOORS,
     "toybox-sizes": toybox.SIZES_SWEEP,
+    "text-ways": words.WAYS_SWEEP,
+    "text-states": words.STATES_SWEEP,
 }
 
 
