@@ -243,6 +243,15 @@ def six_knobs(space: dict) -> bool:
     return bool(torch.allclose(ours, block(x[:, None], told[:, None], None)[:, 0], atol=1e-4))
 
 
+def asking_words(space: dict) -> bool:
+    """Chapter 14's cross-attention against the package's layer, padding hidden; its shares add up to 1 over words."""
+    layer, x, words = stirred(attention.Attention(32, 2)), torch.randn(3, 7, 32), torch.randn(3, 5, 32)
+    mask = torch.arange(5) < torch.tensor([[5], [2], [4]])
+    ours, weight = space["cross"](layer, x, words, mask)
+    whole = weight.shape == (3, 2, 7, 5) and bool(torch.allclose(weight.sum(-1), torch.ones(3, 2, 7)))
+    return whole and bool(torch.allclose(ours, layer(x, source=words, mask=mask), atol=1e-5))
+
+
 def seeing(space: dict) -> bool:
     clips = toybox.render(toybox.sample(12, Generator().manual_seed(5), "two"))
     for frame, picture in zip(pixels(clips)[:, 4:5], clips[:, :, 4], strict=True):
@@ -325,6 +334,7 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "12_attention nn.attention.turn": turning,
     "13_dit nn.dit.patchify": cutting,
     "13_dit nn.dit.Block": six_knobs,
+    "14_words nn.attention.Attention": asking_words,
     "16_flicker nn.dit.Block": looking_at,
     "17_spacetime-patches nn.dit.patchify": boxing,
     "17_spacetime-patches train.flops.tokens": counting,
@@ -410,6 +420,8 @@ def test_the_comparison_would_see_a_mistake():
     assert not cutting(changed(path, index, "x.permute(0, 2, 4, 3, 5, 1)", "x.permute(0, 2, 4, 5, 3, 1)"))
     path, index = built_cells()["13_dit nn.dit.Block"]
     assert not six_knobs(changed(path, index, "gate2 * block.mlp", "gate * block.mlp"))
+    path, index = built_cells()["14_words nn.attention.Attention"]
+    assert not asking_words(changed(path, index, "~mask[:, None, None], -torch.inf", "~mask[:, None, None], 0"))
     path, index = built_cells()["16_flicker nn.dit.Block"]
     assert not looking_at(changed(path, index, '"time": same_place', '"time": same_frame'))
     path, index = built_cells()["17_spacetime-patches nn.dit.patchify"]

@@ -19,10 +19,11 @@ from minidiff.data.line import sample as line
 from minidiff.data.toy import FiniteSet, grid25, two_peaks
 from minidiff.data.toybox import World, places, render, stage
 from minidiff.data.toybox import sample as toys
+from minidiff.data.toybox.spec import COLOURS
 from minidiff.files import root
 from minidiff.measure.adherence import watch
 from minidiff.measure.line import acceleration, spots, switches
-from minidiff.nn.attention import watched
+from minidiff.nn.attention import Attention, watched
 from minidiff.nn.dit import patchify
 from minidiff.schedule import add_noise
 
@@ -272,3 +273,42 @@ def test_little_of_a_real_clip_changes_within_a_box_and_less_in_a_shorter_one():
         return float((boxes - boxes.mean(-2, keepdim=True)).square().mean() / (x - x.mean()).square().mean())
 
     assert within(clip, 2) < 0.05 and within(clip, 2) < within(clip, 4) < 0.5 * within(mixed, 4)
+
+
+def chapter_14(*needed: str) -> dict:
+    """The functions of chapter 14 of these names, from its source."""
+    cells = [c.source for c in jupytext.read(root() / "notebooks" / "src" / "14_words.py").cells]
+    space: dict = {"torch": torch, "HUES": COLOURS, "F": torch.nn.functional}
+    for name in needed:
+        exec(next(source for source in cells if f"def {name}(" in source), space)
+    return space
+
+
+def test_colours_of_a_picture_are_found_and_a_perfect_map_always_points():
+    """Chapter 14: the masks of the pointing game are right on true pictures; a perfect map wins, a blind one not."""
+    space = chapter_14("mask_of")
+    won = []
+    for hue in COLOURS:
+        sentences = [f"{'an' if hue == 'orange' else 'a'} {hue} {shape}" for shape in ("circle", "square", "triangle")]
+        x = render(stage(sentences, Generator().manual_seed(3), frames=1))[:, :, 0]
+        found = space["mask_of"](x, hue)
+        assert found.flatten(1).sum(1).min() >= 12, hue
+        assert all(space["mask_of"](x, other).sum() <= 3 * len(x) for other in COLOURS if other != hue), hue
+        perfect = found.float().reshape(3, 4, 8, 4, 8).mean((2, 4))  # (3, 4, 4)
+        hit, chance = space["points"](perfect, found)
+        assert hit.mean() == 1 and chance.max() < 0.6
+        won.append(space["points"](perfect.roll(2, 2), found)[0])  # two patches off
+    assert torch.cat(won).mean() < 0.3
+
+
+def test_padding_that_is_seen_changes_the_sentence():
+    """Chapter 14, 20 layers at random: without a mask a longer row is another sentence, with it the same."""
+    cross, held = chapter_14("cross")["cross"], 0
+    for seed in range(20):
+        torch.manual_seed(seed)
+        layer, x, words = Attention(32, 2), torch.randn(1, 4, 32), torch.randn(1, 9, 32)
+        mask = torch.arange(9) < 3
+        short, long = cross(layer, x, words[:, :3], mask[None, :3])[0], cross(layer, x, words, mask[None])[0]
+        seen = cross(layer, x, words, torch.ones(1, 9).bool())[0]
+        held += bool((short - long).abs().max() < 1e-5 and (short - seen).abs().max() > 0.01)
+    assert held >= 18

@@ -56,9 +56,15 @@ def frame(fig: Figure, dpi: int = DPI) -> np.ndarray:
 
 
 def small_png(pixels: np.ndarray) -> bytes:
-    """uint8 pixels (H, W, 3) as a PNG with at most 256 colours, not dithered (which would not compress)."""
+    """uint8 pixels (H, W, 3) as a PNG of 256 colours, not dithered (which would not compress).
+
+    They are chosen by median cut, which gives many to what is common: a few red dots on shades of grey would lose
+    theirs. Where it errs much in the worst thousandth of the pixels, the picture keeps all its colours.
+    """
     image, buffer = Image.fromarray(pixels), io.BytesIO()
-    image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    small = image.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    error = np.abs(np.asarray(small.convert("RGB")).astype(int) - pixels).max(-1)
+    (small if np.quantile(error, 0.999) < 40 else image).save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 

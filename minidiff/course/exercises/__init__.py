@@ -28,6 +28,7 @@ CHAPTERS = (
     "latent_diffusion",
     "attention",
     "dit",
+    "words",
     "flicker",
     "spacetime_patches",
 )

@@ -107,8 +107,8 @@ def _by_layer(x, words, mask, wq, wk, wv) -> Tensor:
         return layer(torch.cat([x, words], 1), mask=F.pad(mask, (x.shape[1], 0), value=True))[:, : x.shape[1]]
 
 
-JOINT = exercise(
-    "words.joint",
+TOGETHER = exercise(
+    "words.together",
     "One list for words and patches",
     2,
     25,
@@ -150,77 +150,68 @@ def joint(x, words, mask, wq, wk, wv):
 """,
 )
 
-# --- pointing --------------------------------------------------------------------------------------------------------
+# --- heat inside -----------------------------------------------------------------------------------------------------
 
 
 def _heats(generator: Generator) -> tuple[Tensor, Tensor]:
-    """Eight maps of 3 x 4 patches and masks of 12 x 16 pixels: the first points at its object, the second does not, the others may."""
-    heat = torch.rand(8, 3, 4, generator=generator)
+    """Eight maps of 3 x 4 patches, of different sums, and masks of 12 x 16 pixels that cut through patches."""
+    heat = torch.rand(8, 3, 4, generator=generator) * torch.linspace(0.5, 4, 8)[:, None, None]
     mask = torch.zeros(8, 12, 16, dtype=torch.bool)
     for i in range(8):
-        best = int(heat[i].argmax())
-        hit = (i == 0) | bool((i != 1) & (torch.rand((), generator=generator) < 0.6))
-        cell = best if hit else (best + 1 + int(torch.randint(11, (), generator=generator))) % 12
-        mask[i, cell // 4 * 4 + 1 : cell // 4 * 4 + 3, cell % 4 * 4 : cell % 4 * 4 + 2] = True
+        top, left = (int(torch.randint(0, most, (), generator=generator)) for most in (6, 9))
+        mask[i, top : top + 6, left : left + 7] = True
     return heat, mask
 
 
-def _cells(mask: Tensor, heat: Tensor, whole: bool = False) -> Tensor:
-    sizes = mask.shape[1] // heat.shape[1], mask.shape[2] // heat.shape[2]
-    share = F.avg_pool2d(mask[:, None].float(), sizes)[:, 0]  # (n, h, w)
-    return share >= 1 if whole else share > 0
-
-
-def _pointing(heat: Tensor, mask: Tensor, whole: bool = False, flip: bool = False) -> float:
-    cells = _cells(mask, heat, whole)
-    cells = cells.flip(2) if flip else cells
-    best = heat.flatten(1).argmax(1)  # (n,)
-    return float(cells.flatten(1).gather(1, best[:, None]).float().mean())
-
-
-def _pixels(heat: Tensor, mask: Tensor) -> float:
-    """The same by enlarging the heat to pixels."""
+def _enlarged(heat: Tensor, mask: Tensor) -> Tensor:
     big = heat.repeat_interleave(mask.shape[1] // heat.shape[1], 1)
-    big = big.repeat_interleave(mask.shape[2] // heat.shape[2], 2)
-    top = big == big.amax((1, 2), keepdim=True)
-    return float((top & mask).flatten(1).any(1).float().mean())
+    return big.repeat_interleave(mask.shape[2] // heat.shape[2], 2)
 
 
-POINTING = exercise(
-    "words.pointing",
-    "The pointing game",
+def _inside(heat: Tensor, mask: Tensor) -> float:
+    """By how full of the object each patch is."""
+    full = F.avg_pool2d(mask[:, None].float(), (mask.shape[1] // heat.shape[1], mask.shape[2] // heat.shape[2]))[:, 0]
+    return float(((heat * full).flatten(1).sum(1) / heat.flatten(1).sum(1)).mean())
+
+
+def _any(heat: Tensor, mask: Tensor) -> Tensor:
+    return F.max_pool2d(mask[:, None].float(), (mask.shape[1] // heat.shape[1], mask.shape[2] // heat.shape[2]))[:, 0]
+
+
+INSIDE = exercise(
+    "words.inside",
+    "How much of the heat",
     2,
     20,
     inputs=_heats,
-    reference=_pixels,
+    reference=_inside,
     wrong={
-        "mean heat": (
-            lambda heat, mask: float((heat * _cells(mask, heat)).sum() / heat.sum()),
-            "That is how much of the heat lies on the object. The game asks only where the hottest patch is.",
+        "all maps together": (
+            lambda heat, mask: float((_enlarged(heat, mask) * mask).sum() / _enlarged(heat, mask).sum()),
+            "You divide the heat of all maps by the heat of all maps: hot maps count more. Take each map's share first.",
         ),
-        "whole patch": (
-            lambda heat, mask: _pointing(heat, mask, whole=True),
-            "A patch counts if it holds any pixel of the object, not only if it is full of it.",
+        "touched patches": (
+            lambda heat, mask: float(((heat * _any(heat, mask)).flatten(1).sum(1) / heat.flatten(1).sum(1)).mean()),
+            "A patch that the object only touches counts in full. Spread its heat over its pixels, and count those.",
         ),
-        "mirrored": (
-            lambda heat, mask: _pointing(heat, mask, flip=True),
-            "Your columns run the other way: patches are counted from the left, row by row.",
+        "not divided": (
+            lambda heat, mask: float((_enlarged(heat, mask) * mask).flatten(1).sum(1).mean()),
+            "That is an amount of heat, not a share: divide by all the heat of the map.",
         ),
-        "chance": (
-            lambda heat, mask: float(_cells(mask, heat).float().mean()),
-            "That is what a blind guess would get: the share of patches that hold the object. Where is the heat?",
+        "area": (
+            lambda heat, mask: float(mask.float().mean()),
+            "That is the object's share of the picture, what a map without any preference would score. Where is the heat?",
         ),
     },
     hints=(
-        "Which patches hold the object: cut the mask into patches and ask .any(), or average it over each and ask > 0.",
-        "heat.flatten(1).argmax(1) is the hottest patch of each map; look up whether it holds the object, and average.",
+        "repeat_interleave spreads a patch over its pixels, once along rows and once along columns.",
+        "For each map: sum of heat * mask over sum of heat, both over its pixels. Then the mean over maps.",
     ),
     solution="""
-def pointing(heat, mask):
-    n, h, w = heat.shape
-    cells = mask.reshape(n, h, mask.shape[1] // h, w, mask.shape[2] // w).any(4).any(2)  # (n, h, w)
-    best = heat.flatten(1).argmax(1)
-    return float(cells.flatten(1)[torch.arange(n), best].float().mean())
+def inside(heat, mask):
+    big = heat.repeat_interleave(mask.shape[1] // heat.shape[1], 1)
+    big = big.repeat_interleave(mask.shape[2] // heat.shape[2], 2)  # (n, H, W)
+    return float(((big * mask).flatten(1).sum(1) / big.flatten(1).sum(1)).mean())
 """,
 )
 
@@ -268,4 +259,4 @@ def pooled(words, mask):
 """,
 )
 
-EXERCISES = (IDS, POOLED, POINTING, JOINT)
+EXERCISES = (IDS, POOLED, INSIDE, TOGETHER)
