@@ -6,8 +6,8 @@ VERBS := course hello setup doctor test
 .PHONY: help clean python $(VERBS)
 
 help:
-	@echo "make course   set up, check, sample a picture, open the notebooks in JupyterLab"
-	@echo "make hello    the same, up to the picture: outputs/hello.png"
+	@echo "make course   set up, check, make clips of a sentence, open the notebooks in JupyterLab"
+	@echo "make hello    the same, up to the clips: outputs/hello.mp4"
 	@echo "make doctor   set up and check this machine"
 	@echo "make setup    make .venv with the pinned dependencies"
 	@echo "make test     set up and run every check and test, notebooks included"

@@ -184,7 +184,7 @@ def picture(x: Any, path: Path, title: str) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if x.ndim == 5:
-        frames = [plots.tile(x[:, :, i], columns=min(10, len(x)), scale=3) for i in range(x.shape[2])]
+        frames = [plots.tile(x[:, :, i], columns=min(5, len(x)), scale=4) for i in range(x.shape[2])]
         atomic_write(path, encode(np.stack(frames), path.suffix.lower(), fps=12))
     elif x.ndim == 2:
         plots.panels([(title, x)], limit=3).savefig(path)

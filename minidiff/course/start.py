@@ -1,7 +1,7 @@
 """Set up and open the course: `python -m minidiff.course.start [setup|doctor|hello|course|test]`.
 
 A verb is a list of stages, and each goes on where the one before ends: `setup` (a `.venv` with the pinned
-dependencies), `doctor`, `hello` (a picture from shipped weights), `course` (JupyterLab on a copy of the
+dependencies), `doctor`, `hello` (a clip from a sentence, with shipped weights), `course` (JupyterLab on a copy of the
 notebooks in `work/`). `test` sets up likewise and runs every check. A stage that was done is seen to be done,
 so a verb is safe to run twice, or again after it was killed. Only the standard library is used.
 """
@@ -37,7 +37,8 @@ from minidiff.threads import cores, share
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how many stages follow the set-up
 EXTRAS = {"test": ("course", "dev", "peers")}  # every other verb: ("course",)
-HELLO = ROOT / "outputs" / "hello.png"
+HELLO = ROOT / "outputs" / "hello.mp4"
+SENTENCE = "a red circle bounces and a blue square drifts right"
 PIP = "install --disable-pip-version-check --no-input --progress-bar off -c requirements.lock -e"
 Stage = tuple[str, Callable[[], str | None]]  # title, action; the answer follows "done in", None says nothing
 
@@ -220,10 +221,10 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
         ("a Python environment in .venv", lambda: alone(ROOT, make_environment)),
         (pins, lambda: alone(ROOT, install, extras)),
     ]
-    sample = ["minidiff", "sample", "fashion-unet", "-n", 40, "--seed", 0, "-o", HELLO]
+    sample = ["minidiff", "sample", "toybox-video", SENTENCE, "-n", 10, "--seed", 0, "-o", HELLO]
     course: list[Stage] = [
         tool("doctor", "minidiff", "doctor", trouble="follow the doctor's remedies, then run it again"),
-        tool("40 images from shipped weights", *sample, trouble="no picture: see above", note=f"see {HELLO}"),
+        tool(f"ten clips of: {SENTENCE}", *sample, trouble="no clip: see above", note=f"see {HELLO}"),
         ("notebooks", copy),
         ("JupyterLab", lambda: open_lab(python, ROOT, browser)),
     ]

@@ -228,4 +228,7 @@ def row(name: str, about: str, begins: str, frames: int, moving: int, steps: int
     )
 
 
-ROWS = (row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_000, 1e-3, 0.85),)
+ROWS = (
+    row("toybox-still", "draws stills of the Toybox from a sentence", "toybox-full", 1, 1, 4_000, 1e-3, 0.85),
+    row("toybox-video", "draws clips of the Toybox from a sentence", "toybox-still", 12, 4, 2_000, 6e-4, 0.75),
+)

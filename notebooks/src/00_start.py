@@ -22,7 +22,7 @@
 #     hours_learner: 0.75
 #     memory_gb: 1
 #     data: [toy]
-#     weights: [fashion-unet]
+#     weights: [fashion-unet, toybox-video]
 #     exercises: [start.mix, start.unmix]
 #     track: core
 #     version: "0.1"
@@ -35,7 +35,7 @@
 #
 # `compute 1 min` · `you 0.75 h` · `memory 1 GB` · no GPU, no network
 #
-# Press Shift+Enter four times, and look.
+# Press Shift+Enter a few times, and look.
 
 # %%
 import torch
@@ -47,6 +47,22 @@ from minidiff.data.toy import two_peaks
 from minidiff.nn.mlp import MLP
 
 scale = start(needs="0.1")
+
+# %% tags=["core"]
+sentence = "a red circle bounces and a blue square drifts right"  # change it, and run the cell again
+clips = generate("toybox-video", sentence, n=pick(smoke=1, laptop=3), steps=pick(smoke=2, laptop=20))
+
+# %% tags=["core", "stage"]
+reel(
+    {f"clip {i + 1}": clip for i, clip in enumerate(clips)},
+    alt=f"Clips of twelve frames, drawn by a network from the sentence: {sentence}.",
+    mark=f"live: n = {len(clips)}, seed 0, not picked; shipped weights",
+)
+
+# %% [markdown]
+# A sentence went in, and a film came out. Nobody drew it, and nobody wrote down how a circle bounces: a network that was shown clips with captions has found out. (It is small and knows a small world: eight colours, five shapes, one object or two that rest, drift or bounce. It errs, too, and you will count how often.) Chapter 14 builds what reads, chapters 16 and 17 what moves.
+#
+# How does it draw anything at all? The secret is the same for still pictures, and easier to see there.
 
 # %% tags=["core"]
 denoise = load("fashion-unet")  # a small network that shipped with the course
@@ -64,7 +80,7 @@ show(
 )
 
 # %% [markdown]
-# Nobody photographed these clothes. A minute ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*. The code of the picture itself is folded away, here and everywhere: in Jupyter one click on the three dots opens it.
+# Nobody photographed these clothes. A moment ago they were random numbers, and the only thing that was ever taught to the network that drew them is to *guess what is hidden under noise*. The code of the picture itself is folded away, here and everywhere: in Jupyter one click on the three dots opens it.
 #
 # How does a guesser become a painter? Step through it. On the left is the picture as it stands, on the right the network's guess of what it is going to be. Ask yourself: *when is it decided what the thing will be, and when is it decided what it looks like?*
 
