@@ -37,7 +37,7 @@ def generate(
     eta: float | None = None,
     folder: Path | None = None,
 ) -> Tensor:
-    """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size` with a progress bar.
+    """n samples on a uniform grid of `calls` steps, (n, *shape), in batches of `size`; a progress bar after 3 seconds.
 
     labels: (n,) classes, or (n,L) word numbers, guided by w at the levels of `interval`. shift: of the grid, see
     `shifted`. eta: take `ddim` with that eta instead of the sampler, 1 for fresh noise at every step. folder: keeps
@@ -51,20 +51,32 @@ def generate(
     if labels is None and w != 1:
         raise ValueError(f"w={w}: there is nothing to guide by without labels")
     guided = denoise if labels is None else guide(denoise, w, interval=interval)
-    for i in tqdm(range(0, n, size), desc=f"{n} samples, {calls} calls each", disable=n <= size):
-        kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
-        if kept and (x := kept_batch(kept)) is not None:
+    batches = range(0, n, size)
+    words = f"{n} samples, {calls} steps each"
+    with tqdm(total=len(batches) * calls, desc=words, unit="step", delay=3, leave=n > size) as bar:
+        for i in batches:
+            kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
+            if kept and (x := kept_batch(kept)) is not None:
+                parts.append(x)
+                bar.update(calls)
+                continue
+            generator = Generator().manual_seed(seed * 100_003 + i)
+            noise = prior(schedule, (min(size, n - i), *shape), generator)
+            cond = None if labels is None else labels[i : i + size].to(device)
+            steps = sampler if eta is None else partial(ddim, eta=eta, generator=generator)
+            walk = steps(guided, noise.to(device), shifted(uniform_grid(calls), shift), cond=cond)
+            x = final(counted(walk, bar)).cpu()
+            if kept:
+                atomic_write(kept, safetensors.torch.save({"x": x.contiguous()}))
             parts.append(x)
-            continue
-        generator = Generator().manual_seed(seed * 100_003 + i)
-        noise = prior(schedule, (min(size, n - i), *shape), generator)
-        cond = None if labels is None else labels[i : i + size].to(device)
-        steps = sampler if eta is None else partial(ddim, eta=eta, generator=generator)
-        x = final(steps(guided, noise.to(device), shifted(uniform_grid(calls), shift), cond=cond)).cpu()
-        if kept:
-            atomic_write(kept, safetensors.torch.save({"x": x.contiguous()}))
-        parts.append(x)
     return torch.cat(parts)
+
+
+def counted(walk: Steps, bar: tqdm) -> Steps:
+    """The steps of a sampler, each of which moves the bar on."""
+    for step in walk:
+        yield step
+        bar.update()
 
 
 def kept_batch(path: Path) -> Tensor | None:

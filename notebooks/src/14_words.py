@@ -574,7 +574,7 @@ say(f"It learnt from {header['samples'] - before['samples']:,} pictures and clip
 # And the pairs that it never saw? Ask for all eight of them, and for the eight trained ones of the knife:
 
 # %% tags=["core"]
-unseen = [(hue, [*SHAPES][(3 * i + 2) % 5]) for i, hue in enumerate(HUES)]  # the pairs that the world holds back
+unseen = [(hue, [*SHAPES][(3 * i + 2) % 5]) for i, hue in enumerate(HUES)]  # held back
 strange = [f"a{'n' * (hue == 'orange')} {hue} {shape}" for hue, shape in unseen]
 drawn_new, found_new = painted(strange)
 both = {"trained": float(outcome["nothing hidden"][1]["binding"].mean())}
@@ -582,9 +582,9 @@ both["never shown"] = float(found_new["binding"].mean())
 
 # %% tags=["core", "stage"]
 show(
-    image_grid(drawn_new[::each], columns=8, titles=["\n".join(pair) for pair in unseen], scale=2),
+    image_grid(drawn_new[::each], columns=8, titles=[shape for _, shape in unseen], scale=2),
     alt="Eight pictures, one for each pair of colour and shape that no training picture had.",
-    mark="live: toybox-still, the first picture of each pair, not picked",
+    mark="live: toybox-still, the first picture of each pair, not picked: " + ", ".join(strange),
 )
 say(f"Colour and shape on one object: **{both['never shown']:.0%}** of {len(found_new['binding'])} pictures of pairs never shown, **{both['trained']:.0%}** of as many of trained pairs. It puts words together, {'not quite' if both['never shown'] < both['trained'] - 0.03 else 'quite'} as if colour and shape were two separate things.")  # fmt: skip
 
