@@ -436,9 +436,10 @@ def test_a_few_coloured_dots_on_many_greys_keep_their_colours():
     rng = np.random.default_rng(0)
     grey = np.repeat(rng.integers(120, 220, (300, 400, 1)), 3, axis=2) + rng.integers(-2, 3, (300, 400, 3))
     pixels = grey.astype(np.uint8)
+    pixels[:, 300:] = 255
     dots = pixels.copy()
     for i, hue in enumerate([(217, 74, 74), (61, 115, 217), (255, 130, 0), (0, 112, 0)]):
         dots[20 + 60 * i : 30 + 60 * i, 50:60] = hue
     again = np.asarray(Image.open(io.BytesIO(page.small_png(dots))).convert("RGB")).astype(int)
-    assert np.abs(again - dots).max() <= 40
+    assert np.abs(again - dots).max() <= 40 and (again[:, 300:] == 255).all()
     assert Image.open(io.BytesIO(page.small_png(pixels))).mode == "P"

@@ -38,12 +38,17 @@ def clips(n: int, generator: Generator, split: str = "train") -> Tensor:
     return toybox.render(toybox.sample(n, generator, WORLD, split))
 
 
-def dit(at: str, attention: str) -> nn.Module:
-    """The network of these models: 2.9 million weights, whatever it may look at, and the same ones for more clips on a
-    GPU, since a notebook samples it on a laptop.
+def network_size(at: str) -> tuple[int, int, int]:
+    """Width, depth and heads of these networks at a scale; those that read have the same, to begin with their weights.
+
+    More clips on a GPU, and the same network: a notebook samples it on a laptop. Example: `network_size("laptop")`.
     """
-    width, depth, heads = (32, 2, 2) if at == "smoke" else (160, 6, 4)
-    return DiT(SHAPE[0], width, depth, heads, PATCH, attention=attention)
+    return (32, 2, 2) if at == "smoke" else (160, 6, 4)
+
+
+def dit(at: str, attention: str) -> nn.Module:
+    """The network of these models: 2.9 million weights, whatever it may look at."""
+    return DiT(SHAPE[0], *network_size(at), PATCH, attention=attention)
 
 
 @torch.no_grad()

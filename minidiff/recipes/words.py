@@ -26,7 +26,7 @@ from minidiff.nn.text import TextDiT, Tokenizer
 from minidiff.predict import Denoise, Denoiser
 from minidiff.recipes.draw import fifths
 from minidiff.recipes.row import Metrics, Recipe
-from minidiff.recipes.toybox import LOSS, PATCH, SD, SHAPE, WORLD, physics, seen, videos
+from minidiff.recipes.toybox import LOSS, PATCH, SD, SHAPE, WORLD, network_size, physics, seen, videos
 from minidiff.recipes.video import endless, features
 from minidiff.scale import pick
 from minidiff.schedule import Linear
@@ -73,8 +73,7 @@ def mixed(size: int, seed: int, moving: int) -> Any:
 
 def dit(at: str) -> TextDiT:
     """The network of `toybox-full`, with an encoder of two blocks and cross-attention: 4.2 million weights."""
-    width, depth, heads = (32, 2, 2) if at == "smoke" else (160, 6, 4)
-    return TextDiT(SHAPE[0], width, depth, heads, PATCH, len(toybox.VOCABULARY))
+    return TextDiT(SHAPE[0], *network_size(at), PATCH, len(toybox.VOCABULARY))
 
 
 def scene_of(sentence: str, moves: bool) -> toybox.Scene:

@@ -75,7 +75,7 @@ show(
 )  # fmt: skip
 
 # %% [markdown]
-# Nobody drew these. A transformer of four million weights (the one of chapter 13, with a small reader beside it) was shown some 900,000 pictures and clips of the Toybox, nearly all with a sentence. Where the sentence is silent, it chooses. And it does not always listen: look where the triangles of the third row are, and count the stars of the fourth. How much it hears of what, you will measure.
+# Nobody drew these. A transformer of four million weights (the one of chapter 13, with a small reader beside it) was shown pictures and clips of the Toybox, nearly all with a sentence. Where the sentence is silent, it chooses. And it does not always listen: look where the triangles of the third row are, and count the stars of the fourth. How much it hears of what, you will measure.
 #
 # It is your turn. Write a sentence and press Enter. It knows eight colours, five shapes, one object or two, *medium* and *large*, and nine places, such as "at the top left" or "in the middle". `w` is the weight of guidance (chapter 7): at 0 it does not listen at all.
 
@@ -124,7 +124,7 @@ say(f"The vocabulary has {len(VOCABULARY)} words.")
 #
 # ## A number is a vector
 #
-# Red is word 13 and orange word 14, but that says nothing of what they mean. So each word gets a vector of its own, its **embedding**: a row of a table, as long as a token of the picture, started at random and trained like any other weight. What did training make of it? From books, such tables learn a geography: colours lie with colours, towns with towns. Ours has learnt from pictures. Compare vectors by their cosine: 1 for the same direction, 0 for strangers.
+# The number of a word says nothing of what it means. So each word gets a vector of its own, its **embedding**: a row of a table, as long as a token of the picture, started at random and trained like any other weight. What did training make of it? From books, such tables learn a geography: colours lie with colours, towns with towns. Ours has learnt from pictures. Compare vectors by their cosine: 1 for the same direction, 0 for strangers.
 
 # %% tags=["core", "stage"]
 predict("words.alike", "How alike have the vectors of two colours become, beside those of two words that were never trained?", ["clearly more", "clearly less", "the same, to within 0.05"])  # fmt: skip
@@ -509,7 +509,7 @@ firsts = [max(ways, key=lambda way: arms[way][seed]["colour"]) for seed in range
 reveal("words.ways", firsts[0] if firsts[0] == firsts[1] else "none is best in both seeds", "; ".join(f"{way} {mean(way, 'colour'):.0%}" for way in ways) + ", the mean of two seeds.")  # fmt: skip
 
 # %% [markdown]
-# Joint attention, the narrowest of the four and the cheapest, has the most colours right, and shapes. It also draws too many objects most often, which these shares forgive: more blobs are more chances. Its words go through layers of their own all the way; whether that is why, the race does not say. The loss would hardly have told the four apart. And none of them draws real shapes after so short a training: take it for a hint, and for the way to ask.
+# Joint attention, the narrowest of the four and the cheapest, has the most colours right, and shapes. It also has the wrong number of objects most often, by the look of them too many, and these shares forgive that: more blobs are more chances. Its words go through layers of their own all the way; whether that is why, the race does not say. The loss would hardly have told the four apart. And none of them draws real shapes after so short a training: take it for a hint, and for the way to ask.
 #
 # (The large network of this chapter uses cross-attention all the same: its words can be hidden, and its maps read.)
 #
@@ -544,9 +544,11 @@ show(
     mark="recorded: the same run, the sentence *a red circle and a blue star*, the same noise in every row",
 )  # fmt: skip
 reveal("words.last", min(rises, key=lambda word: rises[word][-1]), ", ".join(f"{word} {values[-1]:.0%}" for word, values in rises.items()) + " at the end.")  # fmt: skip
+flat = [row["place"] for row in states.rows[1:6]]
+say(f"A share is not 0 where nothing is heard: one size in two is right by luck, and *place* stays between {min(flat):.0%} and {max(flat):.0%} until {pictures[5]:,} pictures. (After {pictures[0]:,} most pictures are still empty: the number of objects is right in {states.rows[0]['count']:.0%}.)")  # fmt: skip
 
 # %% [markdown]
-# A share is not 0 where nothing is heard: one size in two is right by luck, and place lies flat at a fifth for the first 140,000 pictures. (Before 10,000 most pictures are empty, and nothing is right.) Colour is heard almost at once. Any patch of an object tells it; a shape takes several patches that agree. And a place, we guess, has to be heard while there is hardly anything but noise, before the first blob has begun to grow where it likes.
+# Colour is heard almost at once. Any patch of an object tells it; a shape takes several patches that agree. And a place, we guess, has to be heard while there is hardly anything but noise, before the first blob has begun to grow where it likes.
 #
 # Here is the finished model on more sentences, beside true pictures of the same scenes, which is what a perfect model would get:
 
