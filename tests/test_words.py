@@ -68,6 +68,18 @@ def test_captions_say_what_is_there_and_often_not_all():
     assert 0.1 < unsaid / sum(len(s.things) for s in scenes) < 0.4
 
 
+def test_captions_of_thousands_belong_to_their_clips(monkeypatch):
+    monkeypatch.setattr(words, "PART", 5)  # three processes' work
+    _, ids = words.told(13, Generator().manual_seed(0))
+    spec = toybox.sample(13, Generator().manual_seed(0), words.WORLD)
+    for scene, sentence in zip(toybox.describe(spec), words.TOKENS.read(ids), strict=True):
+        asked = toybox.parse(sentence).things
+        assert [thing.shape for thing in asked] == [thing.shape for thing in scene.things]
+        assert all(a.colour in (None, b.colour) for a, b in zip(asked, scene.things, strict=True))
+    assert ids.equal(words.told(13, Generator().manual_seed(0))[1])
+    assert not ids.equal(words.told(13, Generator().manual_seed(1))[1])
+
+
 def test_batches_are_stills_and_clips_in_turn_with_their_captions():
     batch = words.mixed(2, seed=0, moving=2)
     kinds = [batch(step)[0].shape for step in range(6)]

@@ -30,6 +30,7 @@ from minidiff.recipes.toybox import LOSS, PATCH, SD, SHAPE, WORLD, network_size,
 from minidiff.recipes.video import endless, features
 from minidiff.scale import pick
 from minidiff.schedule import Linear
+from minidiff.threads import pool
 from minidiff.train.batches import Batch
 
 GRADES = ("colour", "shape", "size", "place", "motion", "direction", "speed", "count", "binding", "whole")
@@ -39,6 +40,7 @@ EXAMPLES = (  # of stills, of clips
     ("a red circle", "a blue square and a yellow ring", "a large green triangle at the left", "a cyan star"),
     ("a red circle bounces", "a blue square drifts right", "a green ring rests and a pink circle bounces left"),
 )
+PART = 1_024  # captions that are written by one process, where there are more
 DROP = 0.1  # of the captions, so that guidance knows what no words look like
 TOKENS = Tokenizer(toybox.VOCABULARY, LENGTH)
 
@@ -50,11 +52,24 @@ def said(scene: toybox.Scene, generator: Generator) -> str:
     return toybox.write(toybox.spoil(scene, generator, drop=0.5))
 
 
+def written(spec: toybox.Spec, seed: int) -> Tensor:
+    """A caption of each clip of a spec, as word numbers (n,24). Example: `written(spec, seed=0)`."""
+    coins = Generator().manual_seed(seed)
+    return TOKENS([said(scene, coins) for scene in toybox.describe(spec)], LENGTH)
+
+
 def told(n: int, generator: Generator, frames: int = 12, split: str = "train") -> Batch:
-    """n clips (n,3,F,32,32) with a caption each, as word numbers (n,24). Example: `told(8, generator, frames=1)`."""
+    """n clips (n,3,F,32,32) with a caption each, as word numbers (n,24). Example: `told(8, generator, frames=1)`.
+
+    The captions of thousands, as a GPU asks for, are written by all cores.
+    """
     spec = toybox.sample(n, generator, WORLD, split, frames=frames)
     coins = on("cpu", generator)
-    return toybox.render(spec), TOKENS([said(scene, coins) for scene in toybox.describe(spec)], LENGTH)
+    if n <= PART:
+        return toybox.render(spec), TOKENS([said(scene, coins) for scene in toybox.describe(spec)], LENGTH)
+    parts = [spec[i : i + PART].to("cpu") for i in range(0, n, PART)]
+    seeds = torch.randint(2**62, (len(parts),), generator=coins).tolist()
+    return toybox.render(spec), torch.cat(list(pool().map(written, parts, seeds)))
 
 
 def mixed(size: int, seed: int, moving: int) -> Any:
