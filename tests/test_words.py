@@ -68,16 +68,19 @@ def test_captions_say_what_is_there_and_often_not_all():
     assert 0.1 < unsaid / sum(len(s.things) for s in scenes) < 0.4
 
 
-def test_captions_of_thousands_belong_to_their_clips(monkeypatch):
+def test_batches_planned_ahead_are_clips_with_their_captions(monkeypatch):
     monkeypatch.setattr(words, "PART", 5)  # three processes' work
-    _, ids = words.told(13, Generator().manual_seed(0))
-    spec = toybox.sample(13, Generator().manual_seed(0), words.WORLD)
-    for scene, sentence in zip(toybox.describe(spec), words.TOKENS.read(ids), strict=True):
-        asked = toybox.parse(sentence).things
-        assert [thing.shape for thing in asked] == [thing.shape for thing in scene.things]
-        assert all(a.colour in (None, b.colour) for a, b in zip(asked, scene.things, strict=True))
-    assert ids.equal(words.told(13, Generator().manual_seed(0))[1])
-    assert not ids.equal(words.told(13, Generator().manual_seed(1))[1])
+    batch = words.ahead(13, seed=0, frames=12, device="cpu")
+    x, ids = batch(0)
+    assert x.shape == (13, 3, 12, 32, 32)
+    found, _ = words.shares(x, [toybox.parse(sentence) for sentence in words.TOKENS.read(ids)])
+    assert found["whole"].mean() == 1
+    found, _ = words.shares(x, [toybox.parse(sentence) for sentence in words.TOKENS.read(ids.roll(1, 0))])
+    assert found["whole"].mean() < 0.5  # of another clip
+    x1, ids1 = batch(1)
+    assert not x.equal(x1)
+    assert x1.equal(words.ahead(13, seed=0, frames=12, device="cpu")(1)[0])  # a resumed run sees the same
+    assert not x1.equal(words.ahead(13, seed=1, frames=12, device="cpu")(1)[0])
 
 
 def test_batches_are_stills_and_clips_in_turn_with_their_captions():
