@@ -2,22 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from minidiff import recipes, sweeps
 from minidiff.cli import SWEEP_NAMES, main
-from minidiff.data import fashion
+from minidiff.data import fashion, toybox
 from minidiff.data.toy import Mixture
 from minidiff.files import root
+from minidiff.measure.adherence import watch
 from minidiff.nn.vae import VAE
 from minidiff.predict import Denoiser, exact_denoiser
 from minidiff.recipes.draw import copying, generate
 from minidiff.recipes.run import seconds, train
 from minidiff.sample import ddim, last
 from minidiff.schedule import Betas, Linear, uniform_grid
-from minidiff.sweeps import dit, images, latent, targets, unet
+from minidiff.sweeps import dit, images, latent, targets, unet, videos
 from minidiff.sweeps.row import pack, unpack
 from minidiff.train import checkpoint, flops
 
@@ -174,12 +176,33 @@ def test_the_sheet_and_its_report():
     assert targets.sheet_report(3 * torch.randn(500, 2) @ frame, frame)["in_mode"] < 0.3
 
 
+def test_what_is_wrong_in_a_clip():
+    """True clips have nothing wrong; each planted mistake is called by its name, and by no other's."""
+    spec = toybox.sample(6, torch.Generator().manual_seed(3), videos.WORLD)
+    scenes = [toybox.short(scene) for scene in toybox.describe(spec)]
+
+    def share(clips, scenes):
+        told = [videos.wrongs(one, scene) for one, scene in zip(watch(clips), scenes, strict=True)]
+        return {kind: sum(one[kind] for one in told) / len(told) for kind in videos.KINDS}
+
+    assert set(share(toybox.render(spec), scenes).values()) == {0.0}
+    planted = torch.Generator().manual_seed(0)
+    for mistake, kind in {"double": "twice", "recolour": "recoloured", "teleport": "unknown"}.items():
+        found = share(toybox.plant(spec, mistake, planted), scenes)
+        assert found.pop(kind) > 0.8 and set(found.values()) == {0.0}, mistake
+    found = share(toybox.render(spec), [replace(scene, things=scene.things[:1]) for scene in scenes])
+    two = sum(len(scene.things) == 2 for scene in scenes) / len(scenes)
+    assert two and found["stranger"] == two and found["missing"] == found["twice"] == 0
+    found = share(toybox.render(spec), [replace(s, things=(*s.things, toybox.Thing("pink", "star"))) for s in scenes])
+    assert found["missing"] == 1 and found["stranger"] == 0
+
+
 def test_every_sweep_can_run(here):
     """One setting of each, at smoke scale."""
     assert set(SWEEP_NAMES) == set(sweeps.SWEEPS)
     with pytest.raises(ValueError, match="holds 0 moments of a run: minidiff train fashion-unet first"):
         unet.state(1)
-    for name in ("fashion-unet", "toybox-still"):
+    for name in ("fashion-unet", "toybox-still", "toybox-video"):
         list(train(name, "smoke"))
     for name in SWEEP_NAMES:
         setting = sweeps.get(name).settings()[0]

@@ -17,7 +17,7 @@ from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.keep import facts
 from minidiff.recipes.run import revision
 from minidiff.scale import scale
-from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet, words
+from minidiff.sweeps import dit, images, latent, line, targets, toybox, unet, videos, words
 from minidiff.sweeps.row import Row, Sweep
 
 SWEEPS = {
@@ -40,6 +40,10 @@ SWEEPS = {
     "toybox-sizes": toybox.SIZES_SWEEP,
     "text-ways": words.WAYS_SWEEP,
     "text-states": words.STATES_SWEEP,
+    "video-states": videos.STATES_SWEEP,
+    "video-sampling": videos.SAMPLING_SWEEP,
+    "video-failures": videos.FAILURES_SWEEP,
+    "video-again": videos.AGAIN_SWEEP,
 }
 
 
