@@ -33,8 +33,12 @@ def outputs(monkeypatch):
     assert not plt.get_fignums(), "a figure was left open: the notebook would print it a second time"
 
 
+def bytes_of(data: dict) -> bytes:
+    return base64.b64decode(data["image/png"])
+
+
 def pixels_of(data: dict) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(bytes_of(data))).convert("RGB"))
 
 
 def curve(height: float = 2.0):
@@ -294,6 +298,29 @@ def test_without_a_live_kernel_play_is_one_picture_and_one_line(outputs):
     assert metadata["image/png"]["alt"] == "50% of the bar is black (cosine)."
     assert pixels_of(picture).shape == (200, 1400, 3)
     assert line["text/plain"] == "Run this cell in Jupyter to move `t` and `schedule`." and "image/png" not in line
+
+
+def test_clips_are_a_sheet_on_a_page_and_move_in_a_live_notebook(outputs):
+    def clips(shade):
+        return torch.linspace(-1, shade, 12)[None, None, :, None, None].expand(3, 3, 12, 8, 8)
+
+    widgets.play(clips, alt="Three clips that grow lighter.", shade=(0.0, 1.0, 0.5, 1.0))
+    (sheet, _), (line, _) = outputs
+    assert "frame 12" not in line["text/plain"] and Image.open(io.BytesIO(bytes_of(sheet))).n_frames == 1
+    outputs.live()
+    widgets.play(clips, alt="Three clips that grow lighter.", shade=(0.0, 1.0, 0.5, 1.0))
+    (slider,), image, _ = parts(outputs)
+    film = Image.open(io.BytesIO(image.value))
+    assert film.n_frames == 12 and film.info["loop"] == 2
+    film.seek(11)
+    assert film.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    assert bytes_of(outputs[-1][0]) == bytes_of(sheet)  # what a page without widgets shows
+    slider.value = 0.0
+    film = Image.open(io.BytesIO(image.value))
+    film.seek(11)
+    assert film.n_frames == 12 and film.convert("RGB").getpixel((0, 0)) == (128, 128, 128)
+    with pytest.raises(ValueError, match=r"shape \(3, 12, 8, 8\): expected \(n, 3, F, H, W\)"):
+        widgets.play(lambda shade: clips(shade)[0], alt="One clip, not a batch of them.", shade=(0.0, 1.0, 0.5, 1.0))
 
 
 @pytest.mark.parametrize(

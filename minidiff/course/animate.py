@@ -93,6 +93,29 @@ def animation(
     video(clip, alt=alt, fps=fps, poster=poster, flickers=flickers)
 
 
+def sheet(clips: Any, count: int = 6) -> Figure:
+    """Clips (n,3,F,H,W) in [-1, 1], a row each, and `count` of their frames, evenly spread from first to last."""
+    x = plots.array(clips)
+    if x.ndim != 5:
+        raise ValueError(f"clips have shape {x.shape}: expected (n, 3, F, H, W); one clip is clip[None]")
+    chosen = np.unique(np.linspace(0, x.shape[2] - 1, min(count, x.shape[2])).round().astype(int))
+    stills = x[:, :, chosen].swapaxes(1, 2).reshape(-1, x.shape[1], *x.shape[3:])
+    return plots.image_grid(stills, len(chosen), titles=[f"frame {i + 1}" for i in chosen], scale=2)
+
+
+def loop(clips: Any, fps: float = 6, times: int = 2) -> bytes:
+    """Clips (n,3,F,H,W) in [-1, 1] side by side as an animated PNG that plays `times` times and stops.
+
+    What moves longer than five seconds would need a button to stop it. Example: `loop(torch.zeros(2, 3, 12, 32, 32))`.
+    """
+    x, fine = plots.array(clips), page.DPI // page.SHOWN
+    scale = max(1, min(4, int(plots.WIDTH * page.SHOWN) // (len(x) * (x.shape[-1] + 2)))) * fine
+    frames = [Image.fromarray(plots.tile(x[:, :, i], len(x), scale, 4 * fine)) for i in range(x.shape[2])]
+    buffer, pause = io.BytesIO(), round(1000 / fps)
+    frames[0].save(buffer, "png", save_all=True, append_images=frames[1:], duration=pause, loop=times)
+    return buffer.getvalue()
+
+
 def video(frames: Any, *, alt: str, fps: float = 12, poster: int = -1, flickers: bool = False) -> None:
     """The clip alone, paused, without a filmstrip. Arguments as in `animation`."""
     alt, clip = page.described(alt), checked(frames)

@@ -120,8 +120,8 @@ def reel(clips: Mapping[str, Tensor], *, alt: str, mark: str, flickers: bool = F
     _marked(mark)
 
 
-def play(draw: Callable[..., Figure], *, alt: str | Callable[..., str], **controls: widgets.Control) -> None:
-    """A picture with controls in a live notebook, marked "live". See `widgets.play`."""
+def play(draw: Callable[..., Figure | Tensor], *, alt: str | Callable[..., str], **controls: widgets.Control) -> None:
+    """A picture, or clips, with controls in a live notebook, marked "live". See `widgets.play`."""
     widgets.play(draw, alt=alt, **controls)
     _marked("live: computed as you drag")
 

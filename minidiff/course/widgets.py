@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from minidiff.course import animate, page
 
@@ -39,9 +40,10 @@ def start(name: str, control: Control) -> Any:
     )
 
 
-def play(draw: Callable[..., Figure], *, alt: str | Callable[..., str], **controls: Control) -> None:
+def play(draw: Callable[..., Figure | Tensor], *, alt: str | Callable[..., str], **controls: Control) -> None:
     """Show `draw(**values)` at the start values; in a live notebook redraw it as the learner moves controls.
 
+    draw: gives a figure, or clips (n,3,F,H,W), which are a sheet of frames on a page and move in a live notebook.
     `alt` describes the picture, as text or as a function of the same values. A control is
     `(low, high, step, start)`, `[option, ...]` or a text to edit; underscores in its name are shown as spaces.
     Returns nothing.
@@ -52,15 +54,18 @@ def play(draw: Callable[..., Figure], *, alt: str | Callable[..., str], **contro
     values = {name: start(name, control) for name, control in controls.items()}
 
     @lru_cache(maxsize=512)
-    def picture(*now: Any) -> tuple[bytes, str]:
+    def drawn(*now: Any) -> tuple[bytes, bytes, str]:
         named = dict(zip(controls, now, strict=True))
         words = page.described(alt(**named) if callable(alt) else alt)
-        return page.png(draw(**named)), words
+        what = draw(**named)
+        if isinstance(what, Figure):
+            return (picture := page.png(what)), picture, words
+        return page.png(animate.sheet(what)), animate.loop(what), words
 
-    still, words = picture(*values.values())
+    still, moving, words = drawn(*values.values())
     if page.live():
         inputs = [slider(name, control) for name, control in controls.items()]
-        emit_widget(inputs, picture, still, words, page.shown_width(still))
+        emit_widget(inputs, lambda *now: drawn(*now)[1:], still, words, page.shown_width(moving), moving=moving)
     else:
         page.emit_png(still, words)
         invite(f"move {' and '.join(f'`{spaced(name)}`' for name in controls)}")
@@ -130,14 +135,15 @@ def emit_widget(
     words: str,
     width: int,
     beside: Sequence = (),
+    moving: bytes | None = None,
 ) -> None:
     """Put one output on the page: controls over a picture of some width, which `picture(*values)` redraws.
 
-    The same output holds the still picture for readers that show no widgets.
+    The same output holds the still picture for readers that show no widgets; `moving` is there at first, if given.
     """
     import ipywidgets
 
-    image = ipywidgets.Image(value=still, format="png", width=width)
+    image = ipywidgets.Image(value=moving or still, format="png", width=width)
     image.layout.max_width = "100%"
     caption = ipywidgets.HTML()
 

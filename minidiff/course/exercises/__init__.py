@@ -31,6 +31,7 @@ CHAPTERS = (
     "words",
     "flicker",
     "spacetime_patches",
+    "text_to_video",
 )
 
 
