@@ -150,8 +150,7 @@ def sample(args: argparse.Namespace) -> int:
     from minidiff.recipes.ask import generate
 
     films, row, clock = (".mp4", ".webm", ".gif", ".webp"), recipes.get(args.name), time.perf_counter()
-    n, steps = (4, 20) if row.reads else (40, 50)
-    n, steps = (n if args.n is None else args.n), (steps if args.steps is None else args.steps)
+    n, steps = (own if asked is None else asked for own, asked in zip(row.shows, (args.n, args.steps), strict=True))
     out = args.out and refuse(args.out, (".png", *films))
     x = generate(args.name, args.prompt, n, steps, args.w, args.seed, path=args.checkpoint)
     path = out or outputs() / f"{args.name}{'.mp4' if x.ndim == 5 else '.png'}"
