@@ -45,7 +45,7 @@ def obeyed(x: Tensor, scenes: list[toybox.Scene]) -> tuple[Row, list[Seen]]:
 def moment(moment: int) -> Row:
     """A moment of the training of `toybox-video`, measured on held-out captions; pixels: four clips of SENTENCE."""
     denoise, header = at_moment("toybox-video", moment)
-    n, steps = pick(smoke=40, laptop=128), pick(smoke=2, laptop=20)
+    n, steps = pick(smoke=40, laptop=96), pick(smoke=2, laptop=20)
     _, sentences, scenes = asked_for(n, 21, "validation", SHAPE[1])
     row, _ = obeyed(videos(denoise, n, steps, 21, 64, frames=SHAPE[1], labels=TOKENS(sentences), w=W), scenes)
     x = videos(denoise, 4, steps, 4, frames=SHAPE[1], labels=TOKENS([SENTENCE] * 4), w=W)
@@ -62,7 +62,7 @@ STATES_SWEEP = Sweep(
 @torch.no_grad()
 def sampled(w: float, steps: int) -> Row:
     """Held-out captions, drawn with a weight of guidance and a number of steps; pixels: four clips of SENTENCE."""
-    denoise, n = load("toybox-video"), pick(smoke=40, laptop=160)
+    denoise, n = load("toybox-video"), pick(smoke=40, laptop=96)
     _, sentences, scenes = asked_for(n, 25, "validation", SHAPE[1])
     row, views = obeyed(videos(denoise, n, steps, 25, 64, frames=SHAPE[1], labels=TOKENS(sentences), w=w), scenes)
     kinds = [thing.motion for one in views for thing in one.scene.things]
@@ -73,7 +73,7 @@ def sampled(w: float, steps: int) -> Row:
 
 def true_row() -> Row:
     """The same of true clips of these captions: the floor of every share, and the null of the distance."""
-    spec, _, scenes = asked_for(pick(smoke=40, laptop=160), 25, "validation", SHAPE[1])
+    spec, _, scenes = asked_for(pick(smoke=40, laptop=96), 25, "validation", SHAPE[1])
     row, views = obeyed(toybox.render(spec), scenes)
     kinds = [thing.motion for one in views for thing in one.scene.things]
     return row | {f"seen_{name}": kinds.count(name) / len(kinds) for name in (*WORLD.motions, "unknown")}
@@ -170,7 +170,7 @@ def again(step: int) -> Row:
     told = [wrongs(one, scene) for one, scene in zip(seen(states[-1].float().clamp(-1, 1)), scenes, strict=True)]
     wrong = [i for i, one in enumerate(told) if one["missing"] or one["twice"] or one["stranger"]]
     right = [i for i, one in enumerate(told) if not any(one.values())][: len(wrong)]
-    copies, row = pick(smoke=1, laptop=4), {"n": 0, "failing": len(wrong)}
+    copies, row = pick(smoke=1, laptop=2), {"n": 0, "failing": len(wrong)}
     for who, some in (("wrong", wrong), ("right", right)):
         index = torch.tensor(some, dtype=torch.long).repeat(copies)
         parts = []
