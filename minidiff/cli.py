@@ -16,7 +16,7 @@ from minidiff.threads import share
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
 SWEEP_NAMES += ("latent-race", "latent-spaces", "dit-race", "dit-patches", "dit-modulation")
 SWEEP_NAMES += ("line-masks", "line-patches", "toybox-floors", "toybox-sizes", "text-ways", "text-states")
-SWEEP_NAMES += ("video-states", "video-sampling", "video-failures", "video-again")
+SWEEP_NAMES += ("video-states", "video-sampling", "video-failures", "video-again", "video-doubles")
 
 
 def parser() -> argparse.ArgumentParser:

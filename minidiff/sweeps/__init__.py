@@ -44,6 +44,7 @@ SWEEPS = {
     "video-sampling": videos.SAMPLING_SWEEP,
     "video-failures": videos.FAILURES_SWEEP,
     "video-again": videos.AGAIN_SWEEP,
+    "video-doubles": videos.DOUBLES_SWEEP,
 }
 
 

@@ -126,7 +126,7 @@ def crowd(objects: int) -> tuple[toybox.Spec, list[str], list[toybox.Scene]]:
 
 
 @cache
-def walks(objects: int) -> tuple[Any, ...]:
+def walks(objects: int, w: float = W) -> tuple[Any, ...]:
     """Clips of `crowd`, all states on the way (steps, n, 3, F, H, W), and the grid; drawn once a process."""
     denoise, (_, sentences, _) = load("toybox-video"), crowd(objects)
     ids, grid = TOKENS(sentences), shifted(uniform_grid(pick(smoke=2, laptop=20)), SHIFT)
@@ -134,7 +134,7 @@ def walks(objects: int) -> tuple[Any, ...]:
     for i, part in enumerate(ids.split(64)):
         generator = Generator().manual_seed(31 + i)
         noise = prior(denoise.schedule, (len(part), *SHAPE), generator)
-        steps = ddim(guide(denoise, W), noise, grid, eta=1.0, generator=generator, cond=part)
+        steps = ddim(guide(denoise, w), noise, grid, eta=1.0, generator=generator, cond=part)
         states.append(torch.stack([noise, *(x for _, x, _ in steps)]).half())
     return torch.cat(states, 1), grid
 
@@ -157,6 +157,16 @@ def failures(objects: int) -> Row:
             row[f"at_{kind}"] = next((j for j, one in enumerate(told) if one[kind]), -1)
             examples[i] = clips[row[f"at_{kind}"]] if row[f"at_{kind}"] >= 0 else examples[i]
     return row | {"pixels": pack(frames_of(examples))}
+
+
+@torch.no_grad()
+def doubles(w: float) -> Row:
+    """The clips of `failures(2)` from the same noise under another guidance: how many go wrong, and in what."""
+    _, _, scenes = crowd(2)
+    told = [
+        wrongs(one, scene) for one, scene in zip(seen(walks(2, w)[0][-1].float().clamp(-1, 1)), scenes, strict=True)
+    ]
+    return {"n": len(told)} | {kind: sum(one[kind] for one in told) / len(told) for kind in KINDS}
 
 
 @torch.no_grad()
@@ -194,4 +204,9 @@ AGAIN_SWEEP = Sweep(
     "when it is decided that a clip goes wrong: gone on with from a step, with other noise",
     lambda: [{"step": step} for step in pick(smoke=(0, 1), laptop=(0, 1, 2, 3, 4, 6, 8, 12, 16))],
     again,
+)
+DOUBLES_SWEEP = Sweep(
+    "the clips of two objects of video-failures, from the same noise, under less and more guidance",
+    lambda: [{"w": w} for w in (1.0, 2.0, 6.0)],
+    doubles,
 )
