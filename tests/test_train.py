@@ -23,6 +23,7 @@ from minidiff.draws import normal, on
 from minidiff.nn.dit import DiT
 from minidiff.nn.mlp import MLP
 from minidiff.predict import Denoiser
+from minidiff.recipes import run as runs
 from minidiff.schedule import Linear
 from minidiff.train import checkpoint
 from minidiff.train.batches import fresh, shuffled, step_generator
@@ -444,6 +445,18 @@ def test_a_gpu_draws_the_clips_that_a_processor_draws():
     here, there = toybox.render(spec), toybox.render(spec.to("cuda")).cpu()
     torch.testing.assert_close(here, there, atol=2e-3, rtol=0)
     assert toybox.render(toybox.sample(2_000, on("cuda", step_generator(0, 1)))).device.type == "cuda"
+
+
+def test_bfloat16_is_refused_where_it_would_crawl(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    for has in (False, True):
+        monkeypatch.setattr(runs, "has_bfloat16", lambda has=has: has)
+        if has:
+            assert list(runs.train("toy-mlp", "smoke", bfloat16=True))
+        else:
+            with pytest.raises(ValueError, match="this processor has no such products"):
+                next(runs.train("toy-mlp", "smoke", bfloat16=True))
+            assert not any(tmp_path.iterdir())
 
 
 def test_bfloat16_on_a_cpu_learns_the_same(tmp_path):
