@@ -10,6 +10,7 @@ look first, and choose, which costs nothing on idle cores. Nothing here loads to
 
 import os
 import signal
+import threading
 from concurrent.futures import Executor
 from functools import cache
 
@@ -47,21 +48,33 @@ def free_cores() -> int:
 
 
 def alone() -> None:
-    """How a process of the `pool` starts: with one thread, and deaf to Ctrl-C, which is for the one that asked."""
+    """How a process of the `pool` starts: deaf to Ctrl-C, which is for the one that asked, with one thread, and ending
+    when that one does, however that was ended."""
+    import multiprocessing
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache
 def pool() -> Executor:
-    """A process on every core but one, for work that Python does one by one: `pool().map(function, parts)`.
+    """A process on every core but one, 16 at most, for work that Python does one by one: `pool().map(function, parts)`.
 
-    They start in a few seconds, when first asked, and end with this process. On a GPU a step takes less time than the
-    sentences of its clips.
+    They start in a few seconds, when first asked, and stay until `close_pool`. On a GPU a step takes less time than the
+    sentences of its clips. A script that asks needs `if __name__ == "__main__":`, as multiprocessing always does.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(max(1, cores() - 1), get_context("spawn"), alone)
+    return ProcessPoolExecutor(min(16, max(1, cores() - 1)), get_context("spawn"), alone)
+
+
+def close_pool() -> None:
+    """End the processes of the `pool`, if there are any; what waits is not begun. The next `pool()` is a new one."""
+    if pool.cache_info().currsize:
+        pool().shutdown(wait=False, cancel_futures=True)
+        pool.cache_clear()

@@ -190,9 +190,17 @@ def test_what_is_wrong_in_a_clip():
     for mistake, kind in {"double": "twice", "recolour": "recoloured", "teleport": "unknown"}.items():
         found = share(toybox.plant(spec, mistake, planted), scenes)
         assert found.pop(kind) > 0.8 and set(found.values()) == {0.0}, mistake
+    two = toybox.sample(6, torch.Generator().manual_seed(4), replace(videos.WORLD, objects=(2, 2)))
+    both = [toybox.short(scene) for scene in toybox.describe(two)]
+    alone = replace(two, shape=torch.where(torch.arange(2) == 0, two.shape, -1))
+    left = torch.cat([toybox.render(two)[:, :, :6], toybox.render(alone)[:, :, 6:]], 2)
+    assert share(left, both)["vanishes"] > 0.8 and share(toybox.render(alone), both)["missing"] == 1
+    at = toybox.places(two)
+    at[:, :, 1] = at[:, :, 0] + torch.tensor([0.08, 0.0])
+    assert share(toybox.render(two, at=at), both)["touching"] > 0.8
     found = share(toybox.render(spec), [replace(scene, things=scene.things[:1]) for scene in scenes])
-    two = sum(len(scene.things) == 2 for scene in scenes) / len(scenes)
-    assert two and found["stranger"] == two and found["missing"] == found["twice"] == 0
+    pairs = sum(len(scene.things) == 2 for scene in scenes) / len(scenes)
+    assert pairs and found["stranger"] == pairs and found["missing"] == found["twice"] == 0
     found = share(toybox.render(spec), [replace(s, things=(*s.things, toybox.Thing("pink", "star"))) for s in scenes])
     assert found["missing"] == 1 and found["stranger"] == 0
 
@@ -209,6 +217,7 @@ def test_every_sweep_can_run(here):
         row = sweeps.get(name).measure(**setting)
         numbers = [value for key, value in row.items() if key != "pixels"]
         assert row["n"] > 0 and all(isinstance(value, int | float) for value in numbers)
+    assert videos.again(1)["wrong_value"] == 1  # the last step has no chance in it: the same clips
     list(train("emoji-latent", "smoke"))
     row = latent.race("emoji-latent", 1)
     assert row["samples"] == 16 and row["seconds"] > 0 and unpack(row["pixels"]).shape == (8, 3, 64, 64)

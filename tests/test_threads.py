@@ -1,8 +1,10 @@
 """Sharing a computer: a busy neighbour is seen, and only then do threads sleep while they wait."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,3 +62,24 @@ cli.main(["recipes"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("asked first"), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "kill") or not os.path.isdir("/proc"), reason="looks for processes in /proc")
+def test_the_pool_ends_with_the_one_that_asked(tmp_path):
+    """However that was ended; and after `close_pool` there is a new one."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\nfrom minidiff.threads import close_pool, pool\nif __name__ == '__main__':\n"
+        "    first = pool().submit(os.getpid).result()\n    close_pool()\n"
+        "    print(first, pool().submit(os.getpid).result(), flush=True)\n    time.sleep(60)\n"
+    )
+    asked = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert asked.stdout is not None
+    first, second = map(int, asked.stdout.readline().split())
+    assert first != second and os.path.exists(f"/proc/{second}")
+    asked.send_signal(signal.SIGKILL)
+    asked.wait()
+    until = time.monotonic() + 20
+    while (left := [pid for pid in (first, second) if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not left

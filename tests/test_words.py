@@ -72,7 +72,7 @@ def test_batches_planned_ahead_are_clips_with_their_captions(monkeypatch):
     monkeypatch.setattr(words, "PART", 5)  # three processes' work
     batch = words.ahead(13, seed=0, frames=12, device="cpu")
     x, ids = batch(0)
-    assert x.shape == (13, 3, 12, 32, 32)
+    assert x.shape == (13, 3, 12, 32, 32) and not x[:5].equal(x[5:10])
     found, _ = words.shares(x, [toybox.parse(sentence) for sentence in words.TOKENS.read(ids)])
     assert found["whole"].mean() == 1
     found, _ = words.shares(x, [toybox.parse(sentence) for sentence in words.TOKENS.read(ids.roll(1, 0))])

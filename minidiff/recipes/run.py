@@ -21,7 +21,7 @@ from minidiff import recipes
 from minidiff.files import outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
-from minidiff.threads import cores
+from minidiff.threads import close_pool, cores
 from minidiff.train import checkpoint
 from minidiff.train.fit import State, fit
 
@@ -146,13 +146,16 @@ def train(
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
     options["note"] |= ({"compiled": True} if compiled else {}) | ({"bfloat16": True} if bfloat16 else {})
     trained = False
-    for state in fit(model, recipe.batches(batch, recipe.seed), steps, bfloat16=bfloat16, **options):
-        if not trained:
-            path.unlink(missing_ok=True)  # of an earlier run in this folder
-        trained = True
-        if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
-            keep_state(folder / "states", net, state, needs, earlier.get("samples", 0))
-        yield state
+    try:
+        for state in fit(model, recipe.batches(batch, recipe.seed), steps, bfloat16=bfloat16, **options):
+            if not trained:
+                path.unlink(missing_ok=True)  # of an earlier run in this folder
+            trained = True
+            if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
+                keep_state(folder / "states", net, state, needs, earlier.get("samples", 0))
+            yield state
+    finally:
+        close_pool()  # what was planned for steps that do not come
     if trained or not path.exists():
         tensors, kept = checkpoint.read(state_file)
         weights = {n.removeprefix("ema."): v.bfloat16() for n, v in tensors.items() if n.startswith("ema.")}

@@ -8,63 +8,56 @@ from torch import Generator, Tensor
 from minidiff.course.exercises import exercise, normal, uniform
 from minidiff.schedule import Linear, add_noise
 
-# --- one level, or one a frame ---------------------------------------------------------------------------------------
+# --- a level for every frame -----------------------------------------------------------------------------------------
 
 
 def _levels(generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Clips of as many channels as frames, and as many clips, so that a level on a wrong axis fits too."""
     shape = (3, 3, 3, 4, 5)
-    t = uniform(generator, 0.1, 0.9, 3, 3) if float(torch.rand((), generator=generator)) < 0.6 else None
-    t = uniform(generator, 0.1, 0.9, 3) if t is None else t
-    return normal(generator, *shape), normal(generator, *shape), t
+    return normal(generator, *shape), normal(generator, *shape), uniform(generator, 0.1, 0.9, 3, 3)
 
 
-def _noised(x0: Tensor, eps: Tensor, t: Tensor, at: tuple[int, ...] = (0, 2)) -> Tensor:
-    """The levels on other axes than those of clips and frames."""
-    shape = [1] * 5
-    for axis, size in zip(at, t.shape, strict=False):
-        shape[axis] = size
-    t = t.reshape(shape)
+def _noised(x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """t: with as many axes as the clips."""
     return (1 - t) * x0 + t * eps
 
 
 NOISED = exercise(
     "text-to-video.levels",
-    "One level, or one a frame",
-    2,
-    15,
+    "A level for every frame",
+    1,
+    10,
     inputs=_levels,
     reference=lambda x0, eps, t: add_noise(Linear(), x0, eps, t),
     wrong={
         "over channels": (
-            lambda x0, eps, t: _noised(x0, eps, t, (0, 1)),
-            "With a level a frame, yours went to the channels: red, green and blue had levels of their own. Frames are "
-            "axis 2.",
+            lambda x0, eps, t: _noised(x0, eps, t[:, :, None, None, None]),
+            "Your levels went to the channels: red, green and blue have one each. Frames are axis 2.",
         ),
-        "from the right": (
-            lambda x0, eps, t: _noised(x0, eps, t, (0, 2) if t.ndim == 2 else (2,)),
-            "A level a clip went to the frames: t of shape (B,) belongs to axis 0, whatever other axes are as long.",
+        "clips and frames changed round": (
+            lambda x0, eps, t: _noised(x0, eps, t.T[:, None, :, None, None]),
+            "Clip b, frame f got the level t[f, b]. It is t[b, f].",
         ),
         "first frame": (
-            lambda x0, eps, t: _noised(x0, eps, t[:, 0] if t.ndim == 2 else t, (0,)),
-            "All frames got the level of the first one. With t of shape (B, F) each frame has its own.",
+            lambda x0, eps, t: _noised(x0, eps, t[:, 0, None, None, None, None]),
+            "All frames of a clip got the level of its first one. Each frame has its own.",
         ),
         "the other way round": (
-            lambda x0, eps, t: _noised(eps, x0, t),
+            lambda x0, eps, t: _noised(eps, x0, t[:, None, :, None, None]),
             "t = 0 is data here and t = 1 is noise: (1 - t) x0 + t eps.",
         ),
-        "root": (
-            lambda x0, eps, t: x0 + _noised(torch.zeros_like(x0), eps, t),
+        "not faded": (
+            lambda x0, eps, t: x0 + t[:, None, :, None, None] * eps,
             "x0 is not faded: it is multiplied by 1 - t.",
         ),
     },
     hints=(
         "Give t as many axes as the clip has, of length 1 where it says nothing, and let them broadcast.",
-        "t of shape (B,) becomes (B,1,1,1,1), and t of shape (B,F) becomes (B,1,F,1,1).",
+        "t[:, None, :, None, None] is (B, 1, F, 1, 1).",
     ),
     solution="""
 def noised(x0, eps, t):
-    t = t[:, None, None, None, None] if t.ndim == 1 else t[:, None, :, None, None]
+    t = t[:, None, :, None, None]  # (B, 1, F, 1, 1)
     return (1 - t) * x0 + t * eps
 """,
 )
@@ -122,10 +115,14 @@ def jitter(path):
 
 
 def _orders(generator: Generator) -> tuple[Tensor, Tensor]:
-    clips = normal(generator, 3, 2, 5, 4, 4)
-    return clips, torch.stack([torch.tensor([1, 2, 3, 4, 0]).roll(i) for i in range(3)])[
-        torch.randperm(3, generator=generator)
-    ]
+    """Three orders of five frames, each no rotation and not its own way back."""
+    orders: list[Tensor] = []
+    while len(orders) < 3:
+        order = torch.randperm(5, generator=generator)
+        turned = (order.diff() % 5 == 1).all()
+        if not turned and not order[order].equal(torch.arange(5)):
+            orders.append(order)
+    return normal(generator, 3, 2, 5, 4, 4), torch.stack(orders)
 
 
 def _reordered(clips: Tensor, order: Tensor) -> Tensor:
@@ -175,10 +172,10 @@ LOOKS = [(colour, shape) for colour in ("red", "blue", "green") for shape in ("c
 
 
 def _scene(generator: Generator) -> tuple[list[Look], list[Look]]:
-    """Three things asked for, the last as the first one; of them one is missing, one there twice; and a stranger."""
+    """Of three alike that were asked for one is there; another is there two or three times; and strangers, alike."""
     a, b, c, d = (LOOKS[i] for i in torch.randperm(len(LOOKS), generator=generator)[:4].tolist())
-    more = [b] * int(torch.randint(0, 2, (), generator=generator))
-    return [a, b, c, a], [a, b, b, d, *more]
+    again, strangers = (1 + int(torch.randint(0, 2, (), generator=generator)) for _ in range(2))
+    return [a, b, c, a, a], [a, b, c, *[b] * again, *[d] * (1 + strangers)]
 
 
 def _told(asked: list[Look], there: list[Look]) -> tuple[int, int, int]:
@@ -203,6 +200,14 @@ WRONG = exercise(
         "sets": (
             _sets,
             "Sets forget how often something is there: two red circles asked for and one drawn is one missing. Count.",
+        ),
+        "kinds": (
+            lambda asked, there: (
+                len(Counter(asked) - Counter(there)),
+                len([look for look in Counter(there) - Counter(asked) if look in asked]),
+                len(set(there) - set(asked)),
+            ),
+            "You count kinds of things. Two red circles that are missing are two; count the things.",
         ),
         "length": (
             lambda asked, there: (
