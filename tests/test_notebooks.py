@@ -28,9 +28,11 @@ from minidiff.nn import attention
 from minidiff.nn.attention import Attention
 from minidiff.nn.dit import Block, patchify
 from minidiff.nn.mlp import MLP
+from minidiff.nn.text import TextDiT
 from minidiff.nn.unet import ResBlock, UNet
 from minidiff.nn.vae import VAE, Past, vae_loss
 from minidiff.recipes import latent
+from minidiff.recipes import toybox as toybox_recipes
 from minidiff.train.flops import tokens
 
 FOLDER = root() / "notebooks"
@@ -313,6 +315,23 @@ def never_ahead(space: dict) -> bool:
     return ours.shape == (2, 6, 5, 6, 7) and bool(torch.allclose(ours, layer(x), atol=1e-5))
 
 
+def filming(space: dict) -> bool:
+    """Chapter 18's network from parts against the package's, on odd sizes, with padded sentences."""
+    net = stirred(TextDiT(3, 32, 2, 2, (1, 8, 4), vocabulary=20))
+    x, ell = torch.randn(2, 3, 5, 16, 12), torch.tensor([0.3, -6.0])
+    ids = torch.tensor([[3, 7, 2, 9], [5, 4, 0, 0]])
+    return close(space["film"](net, x, ell, ids), net(x, ell, ids))
+
+
+def shooting(space: dict) -> bool:
+    """Chapter 18's walk from noise to a clip against the package's, which seeds its noise by (seed, batch)."""
+    net = stirred(TextDiT(3, 32, 2, 2, (1, 8, 8), vocabulary=20))
+    denoise, ids = predict.Denoiser(net, schedule.Linear(), "x0", 0.6), torch.tensor([[3, 7, 2], [5, 4, 0]])
+    theirs = toybox_recipes.videos(denoise, 2, 4, seed=5, labels=ids, w=2.0)
+    states, guesses = space["shoot"](denoise, ids, 4, 2.0, torch.Generator().manual_seed(5 * 100_003))
+    return len(states) == len(guesses) == 4 and bool(torch.allclose(states[-1].clamp(-1, 1), theirs, atol=1e-4))
+
+
 COMPARE: dict[str, Callable[[dict], bool]] = {
     "01_forward schedule.add_noise": add_noise,
     "01_forward schedule.ell": ell,
@@ -339,6 +358,8 @@ COMPARE: dict[str, Callable[[dict], bool]] = {
     "17_spacetime-patches nn.dit.patchify": boxing,
     "17_spacetime-patches train.flops.tokens": counting,
     "17_spacetime-patches nn.vae.Past": never_ahead,
+    "18_text-to-video nn.text.TextDiT": filming,
+    "18_text-to-video recipes.toybox.videos": shooting,
 }
 
 
@@ -430,6 +451,12 @@ def test_the_comparison_would_see_a_mistake():
     assert not counting(changed(path, index, "1 if causal else 0", "0"))
     path, index = built_cells()["17_spacetime-patches nn.vae.Past"]
     assert not never_ahead(changed(path, index, "(1, 1, 1, 1, 2, 0)", "(1, 1, 1, 1, 1, 1)"))
+    path, index = built_cells()["18_text-to-video nn.text.TextDiT"]
+    assert not filming(changed(path, index, "h + gate2 * block.mlp", "h + gate * block.mlp"))
+    assert not filming(changed(path, index, "(1, 0), value=True", "(1, 0), value=False"))
+    path, index = built_cells()["18_text-to-video recipes.toybox.videos"]
+    assert not shooting(changed(path, index, "(1 - t) * s / ((1 - s) * t)", "(1 - s) * s / ((1 - s) * t)"))
+    assert not shooting(changed(path, index, "uniform_grid(steps), 6.0", "uniform_grid(steps), 5.0"))
     path, index = built_cells()["02_reverse predict.score"]
     assert not score(changed(path, index, "sigma**2", "sigma"))
 

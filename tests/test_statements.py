@@ -22,10 +22,12 @@ from minidiff.data.toybox import sample as toys
 from minidiff.data.toybox.spec import COLOURS
 from minidiff.files import root
 from minidiff.measure.adherence import watch
+from minidiff.measure.frechet import frechet
 from minidiff.measure.line import acceleration, spots, switches
 from minidiff.nn.attention import Attention, watched
 from minidiff.nn.dit import patchify
-from minidiff.schedule import add_noise
+from minidiff.recipes.video import features, shuffle
+from minidiff.schedule import add_noise, shifted
 
 SOURCES = sorted((root() / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
 WRONG = {  # a sentence of the first edition: why it was wrong
@@ -312,3 +314,18 @@ def test_padding_that_is_seen_changes_the_sentence():
         seen = cross(layer, x, words, torch.ones(1, 9).bool())[0]
         held += bool((short - long).abs().max() < 1e-5 and (short - seen).abs().max() > 0.01)
     assert held >= 18
+
+
+def test_an_average_of_frames_does_not_see_their_order():
+    """Chapter 18: its features of single frames are the same for shuffled clips; those of motion are far off."""
+    cells = [c.source for c in jupytext.read(root() / "notebooks" / "src" / "18_text-to-video.py").cells]
+    source = next(source for source in cells if "def framewise(" in source)
+    space: dict = {"F": torch.nn.functional}
+    exec(source[: source.index("far = ")], space)
+    clips = render(toys(120, Generator().manual_seed(5), "two"))
+    mixed = shuffle(clips, Generator().manual_seed(0))
+    torch.testing.assert_close(space["framewise"](mixed), space["framewise"](clips), atol=1e-5, rtol=0)
+    base = features(clips[:60])
+    assert frechet(features(mixed[60:]), base) > 3 * frechet(features(clips[60:]), base)
+    t = torch.linspace(0, 1, 7)
+    torch.testing.assert_close(shifted(t, 6.0), 6 * t / (1 + 5 * t))  # as the chapter writes it

@@ -60,7 +60,7 @@ reel(
 )
 
 # %% [markdown]
-# A sentence went in, and a film came out. Nobody drew it, and nobody wrote down how a circle bounces: a network that was shown clips with captions has found out. (It is small and knows a small world: eight colours, five shapes, one object or two that rest, drift or bounce. It errs, too, and you will count how often.) Chapter 14 builds what reads, chapters 16 and 17 what moves.
+# A sentence went in, and a film came out. Nobody drew it, and nobody wrote down how a circle bounces: a network that was shown clips with captions has found out. (It is small and knows a small world: eight colours, five shapes, one object or two that rest, drift or bounce. It errs, too, and you will count how often.) Chapter 14 builds what reads, chapters 16 and 17 what moves, and 18 puts them together.
 #
 # How does it draw anything at all? The secret is the same for still pictures, and easier to see there.
 
