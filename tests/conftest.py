@@ -11,6 +11,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
+LONG = ["notebooks", "verifier", "sweeps", "recipes", "toybox", "train", "words", "setup", "video", "plots"]
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first: each is run by one core, and at the end none should wait for another's."""
+    place = {f"test_{name}.py": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
 @pytest.fixture(autouse=True)
 def own_progress(tmp_path, monkeypatch):
     """Answers and bets made in a test go to a file that dies with it."""

@@ -235,7 +235,7 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
         # on every core, a file of tests on one; pytest's summary stays the last line of the output: CI reads it
         tool(
             "pytest, notebooks included",
-            *"pytest -q --dist loadfile -n".split(),
+            *"pytest -q --dist loadfile --no-loadscope-reorder -n".split(),
             min(8, cores()),
             trouble="",
             note=None,
