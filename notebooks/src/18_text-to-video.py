@@ -401,7 +401,7 @@ worse = [name for name in list(far)[1:] if far[name] / far["other true clips"] >
 reveal("text-to-video.distance", "farther than all four" if not worse else "nearer than all four" if len(worse) == 4 else "among them", f"{model:,.0f}, where two sets of true clips are {null:,.0f} apart: {model / null:.1f} times as far.")  # fmt: skip
 
 # %% [markdown]
-# Single frames cannot tell the shuffling at all, and that is no accident: the mean of twelve frames does not know their order. The distance that papers report has other features, and has been found to mind the look of frames more than their motion (Ge et al. 2024). A distance without its null, its n and such a test says little.
+# Single frames cannot tell the shuffling at all, and that is no accident: the mean of twelve frames does not know their order. The distance that papers report has other features, and has been found to mind the look of frames more than their motion (Ge et al. 2024). Nor is ours without a blind side: blur it hardly minds, for telling motions and colours takes no sharp edges. A distance without its null, its n and such a test says little.
 #
 # And mark what even a good one never sees: *the sentence*. Deal the captions out to the wrong clips, and not a digit of it changes.
 #
