@@ -448,16 +448,16 @@ CELLS = [
     from minidiff.course.progress import bet, bets, predict, reveal
     from minidiff.course.check import Exercise, check
     item = Exercise("a.b", "", 1, 1, lambda x: x, lambda g: (1.0,), (), (), "")
-    def widget(kind):
-        return [w for w in _instances.values() if type(w).__name__ == kind][-1]
+    def panel():
+        return [w for w in _instances.values() if type(w).__name__ == "Panel"][-1]
     predict("modes", "How many?", ["12", "25"])
     """,
     'reveal("modes", "25")',
-    'widget("RadioButtons").value = "12"; reveal("modes", "25")',
-    'predict("modes", "How many?", ["12", "25"]); print(widget("RadioButtons").value)',
-    'widget("RadioButtons").value = "25"; reveal("modes", "25")',
-    'bet("memory", "A claim."); print(bets()); widget("SelectionSlider").value = 70; print(bets())',
-    'widget("SelectionSlider").value = -1; print(bets())',
+    'panel().values = {"bet": 0}; reveal("modes", "25")',
+    'predict("modes", "How many?", ["12", "25"]); print(panel().values)',
+    'panel().values = {"bet": 1}; reveal("modes", "25")',
+    'bet("memory", "A claim."); print(bets()); panel().values = {"likely": 15}; print(bets())',
+    'panel().values = {"likely": 0}; print(bets())',
     'check(item, lambda x: x)',
     'record = check(item, lambda x: x); 3',
     'import os; os.environ["MINIDIFF_STATIC"] = "1"; predict("modes", "How many?", ["12", "25"])',
@@ -475,12 +475,14 @@ def test_in_a_notebook():
     def shown(number):
         return [out.get("text") or out["data"] for out in notebook.cells[number].outputs]
 
-    ask, buttons = shown(0)
-    assert ask["text/markdown"] == "**Predict.** How many?"
+    ask, still, buttons = shown(0)
+    assert ask["text/markdown"] == "**Predict.** How many?" and "<li>12</li><li>25</li>" in still["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in buttons
-    assert shown(1)[0]["text/markdown"] == "**You have not bet; the answer is B: 25.**"
+    assert shown(1)[0]["text/markdown"] == "**You predicted A: 12. The answer is B: 25.**"  # opened by the next cell
     assert shown(2)[0]["text/markdown"] == "**You predicted A: 12. The answer is B: 25.**"
-    assert shown(3)[-1] == "12\n"  # the choice survives a second run
+    assert (
+        shown(3)[-1] == "{'bet': 0}\n" and "12 <em>(your bet)</em>" in shown(3)[1]["text/html"]
+    )  # the choice survives a second run
     assert shown(4)[0]["text/markdown"] == "**You predicted B: 25, and it holds.**"
     assert "".join(out for out in shown(5) if isinstance(out, str)) == "{}\n{'memory': 70}\n"
     assert shown(6) == ["{}\n"]  # taken back

@@ -12,21 +12,22 @@ import minidiff
 PACKAGE = Path(minidiff.__file__).parent
 MATHS = "schedule predict sample"
 MAY = {  # what a part of the package may import, besides itself
+    "bars": "",
     "files": "",
     "scale": "",
     "threads": "",
     "draws": "",
     "sentences": "",
     "nn": "sentences",
-    "data": "files sentences",
+    "data": "bars files sentences",
     "schedule": "",
     "predict": "schedule",
     "sample": "schedule predict",
     "measure": f"{MATHS} data",
-    "train": f"{MATHS} draws files scale nn",
-    "recipes": f"{MATHS} draws files scale threads nn data measure train",
-    "sweeps": f"{MATHS} files scale nn data measure train recipes",
-    "course": f"{MATHS} files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`
+    "train": f"{MATHS} bars draws files scale nn",
+    "recipes": f"{MATHS} bars draws files scale threads nn data measure train",
+    "sweeps": f"{MATHS} bars files scale nn data measure train recipes",
+    "course": f"{MATHS} bars files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`
     "cli": f"{MATHS} files scale nn data measure train recipes sweeps threads course __init__",
     "__main__": "cli",
     "__init__": "",  # its names are looked up when first used

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
-import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -312,14 +311,14 @@ def test_clips_are_a_sheet_on_a_page_and_move_in_a_live_notebook(outputs):
     assert page.png(fig) == bytes_of(sheet) and Image.open(io.BytesIO(bytes_of(sheet))).n_frames == 1
     outputs.live()
     widgets.play(clips, alt="Three clips that grow lighter.", shade=(0.0, 1.0, 0.5, 1.0))
-    (slider,), image, _ = parts(outputs)
-    film = Image.open(io.BytesIO(image.value))
+    panel = panel_of(outputs)
+    film = Image.open(io.BytesIO(panel.picture))
     assert film.n_frames == 12 and film.info["loop"] == 2
     film.seek(11)
     assert film.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-    assert bytes_of(outputs[-1][0]) == bytes_of(sheet)  # what a page without widgets shows
-    slider.value = 0.0
-    film = Image.open(io.BytesIO(image.value))
+    assert bytes_of(outputs[2][0]) == bytes_of(sheet)  # what a page without widgets shows
+    move(panel, shade=0.0)
+    film = Image.open(io.BytesIO(panel.picture))
     film.seek(11)
     assert film.n_frames == 12 and film.convert("RGB").getpixel((0, 0)) == (128, 128, 128)
     with pytest.raises(ValueError, match=r"shape \(3, 12, 8, 8\): expected \(n, 3, F, H, W\)"):
@@ -337,12 +336,15 @@ def test_a_wrong_control_is_named(control, outputs):
         widgets.play(draw, alt=ALT)
 
 
-def parts(outputs: list) -> tuple[list, ipywidgets.Image, ipywidgets.HTML]:
-    """The inputs, the picture and the line under it of the last widget on the page."""
-    view = outputs[-1][0]["application/vnd.jupyter.widget-view+json"]
-    box: Any = _instances[view["model_id"]]
-    row, image, line = box.children
-    return list(row.children), image, line
+def panel_of(outputs: list) -> Any:
+    """The last panel on the page."""
+    return _instances[outputs[-1][0]["application/vnd.jupyter.widget-view+json"]["model_id"]]
+
+
+def move(panel: Any, **values: Any) -> None:
+    """Move controls as panel.js does."""
+    assert set(values) <= set(panel.values)
+    panel.values = panel.values | values
 
 
 def test_a_live_play_redraws_keeps_pictures_and_tells_errors(outputs):
@@ -356,25 +358,28 @@ def test_a_live_play_redraws_keeps_pictures_and_tells_errors(outputs):
         return draw(t, schedule)
 
     widgets.play(counted, alt=lambda t, schedule: f"{t:.0%} of the bar is black ({schedule}).", **CONTROLS)
-    assert len(outputs) == 1 and outputs[0][1]["image/png"]["alt"] == "50% of the bar is black (cosine)."
-    (slider, menu), image, line = parts(outputs)
-    assert (slider.description, menu.description) == ("t", "schedule") and slider.continuous_update
-    first = image.value
-    slider.value = 0.25
-    assert image.value != first and "25% of the bar is black (cosine)." in line.value
-    menu.value = "linear"
-    assert "25% of the bar is black (linear)." in line.value
-    menu.value, slider.value = "cosine", 0.5
-    assert image.value == first and calls == [0.5, 0.25, 0.25], "a picture seen before is not drawn again"
-    slider.value = 1.0
-    assert "draw(1.0, cosine) failed: ArithmeticError: &lt;t&gt; is 1" in line.value and image.value == first
+    (still, _), _ = outputs
+    assert "50% of the bar is black (cosine)." in still["text/html"] and "image/png" in still
+    panel = panel_of(outputs)
+    assert f'data-still="{panel.still}"' in still["text/html"] and "Run this cell to move <code>t</code>" in str(still)
+    assert [spec["label"] for spec in panel.controls] == ["t", "schedule"] and "slow" not in panel.controls[0]
+    first = panel.picture
+    move(panel, t=0.25)
+    assert panel.picture != first and panel.words == "25% of the bar is black (cosine)."
+    move(panel, schedule=1)
+    assert panel.words == "25% of the bar is black (linear)."
+    move(panel, t=0.5, schedule=0)
+    assert panel.picture == first and calls == [0.5, 0.25, 0.25], "a picture seen before is not drawn again"
+    move(panel, t=1.0)
+    assert panel.words == "draw(1.0, cosine) failed: ArithmeticError: <t> is 1" and panel.picture == first
 
 
 def test_whole_numbers_make_a_slider_of_whole_numbers(outputs):
     outputs.live()
     widgets.play(lambda n_steps: draw(n_steps / 9, "x"), alt=ALT, n_steps=(1, 9, 1, 3))
-    [[slider], _, _] = parts(outputs)
-    assert isinstance(slider, ipywidgets.IntSlider) and slider.value == 3 and slider.description == "n steps"
+    panel = panel_of(outputs)
+    (spec,) = panel.controls
+    assert (spec["label"], spec["digits"], spec["step"], panel.values) == ("n steps", 0, 1, {"n_steps": 3})
 
 
 def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):
@@ -384,11 +389,13 @@ def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):
     assert outputs[0][1]["image/png"]["alt"] == ALT and "all 14 pictures" in outputs[1][0]["text/plain"]
     outputs.live()
     widgets.slideshow(ramp(), labels, alt=ALT)
-    (button, step), image, line = parts(outputs)
-    assert isinstance(button, ipywidgets.Play) and not button.playing and (step.min, step.max) == (0, 13)
-    step.value = 13
-    assert "Picture 14 of 14: frame 13" in line.value
-    assert np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB")).min() == 255
+    panel = panel_of(outputs)
+    (spec,) = panel.controls
+    assert (spec["min"], spec["max"], spec["interval"], spec["repeat"]) == (0, 13, 250, False)
+    assert panel.words == "Picture 1 of 14: frame 0"
+    move(panel, step=13)
+    assert panel.words == "Picture 14 of 14: frame 13"
+    assert np.asarray(Image.open(io.BytesIO(panel.picture)).convert("RGB")).min() == 255
     with pytest.raises(ValueError, match="2 labels for 14 frames"):
         widgets.slideshow(ramp(), labels[:2], alt=ALT)
     plt.close("all")
@@ -402,13 +409,13 @@ def test_a_text_to_edit_redraws_when_it_is_done_and_says_what_is_wrong(outputs):
 
     outputs.live()
     widgets.play(word, alt=ALT, caption="a red circle")
-    [[field], image, line] = parts(outputs)
-    assert isinstance(field, ipywidgets.Text) and field.value == "a red circle" and not field.continuous_update
-    first = image.value
-    field.value = "a blue square"
-    assert image.value != first
-    field.value = "a cat"
-    assert "unknown word &#x27;cat&#x27;; the nearest known: at" in line.value
+    panel = panel_of(outputs)
+    assert panel.controls[0]["kind"] == "text" and panel.values == {"caption": "a red circle"}
+    first = panel.picture
+    move(panel, caption="a blue square")
+    assert panel.picture != first
+    move(panel, caption="a cat")
+    assert "unknown word 'cat'; the nearest known: at" in panel.words
 
 
 def test_a_reel_is_a_contact_sheet_a_paused_video_and_one_slider_for_all(outputs):
@@ -427,10 +434,11 @@ def test_a_reel_is_a_contact_sheet_a_paused_video_and_one_slider_for_all(outputs
     outputs.clear()
     outputs.live()
     reel.reel({"dark": dark, "growing light": light}, alt=ALT)
-    (button, step), image, line = parts(outputs[2:])
-    assert not button.playing and (step.min, step.max) == (0, 8)
-    step.value = 8
-    assert "Frame 9 of 9" in line.value
+    panel = panel_of(outputs)
+    (spec,) = panel.controls
+    assert (spec["min"], spec["max"], spec["repeat"]) == (0, 8, True)
+    move(panel, frame=8)
+    assert panel.words == "Frame 9 of 9"
     outputs.clear()
     reel.reel({"a still": light[:, :1]}, alt=ALT)
     assert len(outputs) == 2  # nothing to slide over

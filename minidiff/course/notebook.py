@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm.auto import tqdm
 
 import minidiff
-from minidiff.course import animate, page, widgets
+from minidiff.bars import tqdm
+from minidiff.course import animate, first, page, widgets
 from minidiff.course import reel as reels
 from minidiff.course.animate import figure_frame
 from minidiff.course.check import check, hint, solution
@@ -69,6 +69,7 @@ def start(needs: str) -> str:
         raise RuntimeError(
             f"this notebook needs minidiff {needs}, you have {minidiff.__version__}: update the clone with 'git pull'"
         )
+    first.install()
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(4, free_cores()))
     return scale()

@@ -6,18 +6,21 @@ committed to an answer remembers the measured one. `bet` holds the probabilities
 the last chapter opens.
 """
 
+import html
 import json
 import os
-import sys
+import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minidiff.course import page, widgets
 from minidiff.files import root
 
 _asked: dict[str, list[str]] = {}  # the options of every prediction asked in this process
+_waiting: dict[str, Callable[[], None]] = {}  # opens the answer that waits for a bet
 
 
 def path() -> Path:
@@ -78,28 +81,12 @@ def summary() -> dict[str, bool]:
 
 def show(text: str, rich: str, mime: str = "text/markdown") -> None:
     """Display `rich` (Markdown, or of type `mime`) with `text` as its plain form; else print `text`."""
-    if _shell() is None:
+    if page.shell() is None:
         print(text)
     else:
         from IPython.display import display
 
         display({mime: rich, "text/plain": text}, raw=True)
-
-
-def _shell() -> Any:
-    """The running IPython, or None. A plain Python process never imports IPython for this."""
-    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-
-
-def _widgets() -> Any:
-    """The module ipywidgets in a live notebook, else None, as for the builder, who sets MINIDIFF_STATIC=1."""
-    if os.environ.get("MINIDIFF_STATIC") == "1" or getattr(_shell(), "kernel", None) is None:
-        return None
-    try:
-        import ipywidgets
-    except ImportError:
-        return None
-    return ipywidgets
 
 
 def _last(kind: str, id: str) -> dict[str, Any]:
@@ -110,22 +97,27 @@ def predict(id: str, question: str, options: Sequence[str]) -> None:
     """Ask for the learner's guess before a measurement: radio buttons in a live notebook, else lettered text.
 
     The question is Markdown, the options (two or more, all different) plain text, else ValueError.
-    A choice is stored at once, survives a restart and can be changed.
+    A choice is stored at once, opens the `reveal` that waits for it, survives a restart and can be changed.
     Example: `predict("reverse.ten-steps", "How many of 25 modes do 10 steps reach?", ["1", "12", "25"])`.
     """
     options = list(options)
     if len(options) < 2 or len(set(options)) < len(options):
         raise ValueError(f"predict({id!r}) needs two or more different options, not {options!r}")
     _asked[id] = options
-    if widgets := _widgets():
-        from IPython.display import display
+    if page.live():
+
+        def choose(panel: Any) -> None:
+            append("predict", {"id": id, "choice": options[panel.values["bet"]]})
+            _waiting.pop(id, lambda: None)()
 
         show(f"Predict: {question}", f"**Predict.** {question}")
         chosen = _last("predict", id).get("choice")
-        wide = widgets.Layout(width="auto")
-        buttons = widgets.RadioButtons(options=options, value=chosen if chosen in options else None, layout=wide)
-        buttons.observe(lambda change: append("predict", {"id": id, "choice": change["new"]}), names="value")
-        display(buttons)
+        at = options.index(chosen) if chosen in options else -1
+        spec = {"name": "bet", "label": question, "kind": "radio", "options": options, "start": at}
+        rows = [f"<li>{html.escape(option)}{' <em>(your bet)</em>' * (option == chosen)}</li>" for option in options]
+        text = "\n".join(_lettered(option, options) for option in options)
+        markup = f"<ul>{''.join(rows)}</ul>{widgets.invited('bet')}"
+        widgets.emit_with_still(widgets.panel([spec], choose), markup, {"text/plain": text})
     else:
         lettered = [_lettered(option, options) for option in options]
         show(
@@ -141,6 +133,7 @@ def _lettered(option: str, options: list[str]) -> str:
 def reveal(id: str, answer: str, note: str = "") -> None:
     """Show the measured answer, one of the options, beside the learner's guess; `note` is Markdown.
 
+    In a live notebook it stays closed until the learner has bet, then opens by itself: *Run All* spoils nothing.
     ValueError where `answer` is no option, or where the cell with `predict(id, ...)` has not run.
     Example: `reveal("reverse.ten-steps", "25", "All are reached, yet only 29% of the samples lie in one.")`.
     """
@@ -149,15 +142,28 @@ def reveal(id: str, answer: str, note: str = "") -> None:
         raise ValueError(f"nothing was asked under {id!r}: run the cell with predict({id!r}, ...) first")
     if answer not in options:
         raise ValueError(f"reveal({id!r}): {answer!r} is not one of the options {options!r}")
-    live = _widgets() is not None
-    choice = _last("predict", id).get("choice") if live else None  # a built page shows nobody's choice
-    if choice == answer:
-        guess = f"You predicted {_lettered(answer, options)}, and it holds."
-    elif choice in options:
-        guess = f"You predicted {_lettered(choice, options)}. The answer is {_lettered(answer, options)}."
-    else:
-        guess = ("You have not bet; the" if live else "The") + f" answer is {_lettered(answer, options)}."
-    show(f"{guess}\n{note}".strip(), f"**{guess}**\n\n{note}".strip())
+
+    def forms() -> dict[str, str]:
+        choice = _last("predict", id).get("choice") if page.live() else None  # a built page shows nobody's choice
+        if choice == answer:
+            guess = f"You predicted {_lettered(answer, options)}, and it holds."
+        elif choice in options:
+            guess = f"You predicted {_lettered(choice, options)}. The answer is {_lettered(answer, options)}."
+        else:
+            guess = f"The answer is {_lettered(answer, options)}."
+        return {"text/plain": f"{guess}\n{note}".strip(), "text/markdown": f"**{guess}**\n\n{note}".strip()}
+
+    if not page.live() or _last("predict", id).get("choice") in options:
+        return show(*forms().values())
+    from IPython.display import display, update_display
+
+    closed = "*Closed until you bet: choose above, and the answer opens here.*"
+    handle: Any = display({"text/markdown": closed, "text/plain": closed}, raw=True, display_id=secrets.token_hex(8))
+
+    def open_up() -> None:
+        update_display(forms(), raw=True, display_id=handle.display_id)
+
+    _waiting[id] = open_up
 
 
 def bet(id: str, claim: str) -> None:
@@ -166,22 +172,21 @@ def bet(id: str, claim: str) -> None:
     The claim is Markdown. A bet is stored at once, survives a restart and can be changed.
     Example: `bet("sora-memory", "A longer context gives a video model a memory.")`.
     """
-    if widgets := _widgets():
-        from IPython.display import display
-
+    if page.live():
         # The first stop is "no bet yet": a slider that rests on 50% cannot tell even odds from not touched.
-        stops = [("no bet yet", -1), *((f"{percent}%", percent) for percent in range(0, 101, 5))]
-        placed = bets().get(id)
-        slider = widgets.SelectionSlider(
-            options=stops,
-            value=placed if placed in dict(stops).values() else -1,
-            description="likely?",
-            continuous_update=False,
-            layout=widgets.Layout(width="min(32em, 95%)"),
-        )
-        slider.observe(lambda change: append("bet", {"id": id, "percent": change["new"]}), names="value")
+        stops = [-1, *range(0, 101, 5)]
+        words = ["no bet yet", *(f"{percent}%" for percent in stops[1:])]
+        placed = bets().get(id, -1)
+        at = stops.index(placed) if placed in stops else 0
+        spec = {"name": "likely", "label": "likely?", "kind": "slider", "min": 0, "max": len(stops) - 1, "step": 1}
+        spec |= {"options": words, "slow": True, "start": at}
+
+        def place(panel: Any) -> None:
+            append("bet", {"id": id, "percent": stops[panel.values["likely"]]})
+
         show(claim, claim)
-        display(slider)
+        told = f"Your bet: {words[at]}"
+        widgets.emit_with_still(widgets.panel([spec], place), f"<p><em>{told}</em></p>", {"text/plain": told})
     else:
         show(f"{claim}\n  your bet: ____ %", f"☐ {claim} *Your bet: \\_\\_\\_ %*")
 

@@ -27,7 +27,7 @@ import shutil
 import subprocess
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from minidiff.course.copies import copy_notebooks
@@ -51,16 +51,24 @@ class Stop(Exception):
         self.code = code if code > 0 else 128 - code  # a child killed by signal 9 reports -9; shells say 137
 
 
-def call(command: Sequence[object], root: Path, log: Path | None = None, beat: float = 10.0) -> int:
-    """Exit status of `command`, run in `root`. With `log`, its output goes there, and every `beat` seconds a
-    line shows that it lives. On Ctrl-C the child, which got it too, has ten seconds to tidy up.
+def call(
+    command: Sequence[object],
+    root: Path,
+    log: Path | None = None,
+    beat: float = 10.0,
+    extra: Mapping[str, str] | None = None,
+) -> int:
+    """Exit status of `command`, run in `root`, with `extra` environment variables. With `log`, its output goes there,
+    and every `beat` seconds a line shows that it lives. On Ctrl-C the child, which got it
+    too, has ten seconds to tidy up.
 
     Example: `call([sys.executable, "--version"], Path("."))` is 0.
     """
     begin, words = time.monotonic(), [str(word) for word in command]
     with open(log, "w") if log else contextlib.nullcontext() as out:
         error = subprocess.STDOUT if log else None
-        child = subprocess.Popen(words, cwd=root, stdout=out, stderr=error, close_fds=False)  # see `alone`
+        env = os.environ | dict(extra or {})
+        child = subprocess.Popen(words, cwd=root, env=env, stdout=out, stderr=error, close_fds=False)  # see `alone`
         try:
             while True:
                 try:
@@ -181,18 +189,29 @@ def has_browser() -> bool:
     return False
 
 
+def lab_command(python: Path, first: Path, browser: bool) -> tuple[list[object], dict[str, str]]:
+    """What runs JupyterLab on the notebook `first`, and the environment it needs: our settings, and help for a kernel
+    whose first cell has not run. A learner's own settings go before ours, and so does their PYTHONSTARTUP."""
+    words: list[object] = [python, "-m", "jupyterlab", "--log-level=ERROR", "--ServerApp.answer_yes=True"]
+    words += [f"--ServerApp.root_dir={first.parent}", f"--LabApp.default_url=/lab/tree/{first.name}"]
+    words += [] if browser else ["--no-browser"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container; Jupyter refuses root unless told
+        words.append("--allow-root")
+    here = Path(__file__).parent
+    config = os.pathsep.join(filter(None, [os.environ.get("JUPYTER_CONFIG_PATH"), str(here / "jupyter")]))
+    startup = os.environ.get("PYTHONSTARTUP") or str(here / "first.py")
+    return words, {"JUPYTER_CONFIG_PATH": config, "PYTHONSTARTUP": startup}
+
+
 def open_lab(python: Path, root: Path, browser: bool) -> None:
     """Run JupyterLab on `root/work/00_start.ipynb` until Ctrl-C. It prints its URL if there is no browser."""
     first = root / "work" / "00_start.ipynb"
     if not first.exists():
         raise Stop(f"{first} is missing: restore notebooks/ with 'git checkout -- notebooks'")
     print("      Ctrl-C here closes JupyterLab" + ("" if browser else "; open its URL in a browser"), flush=True)
-    words = ["--log-level=ERROR", "--ServerApp.answer_yes=True", f"--ServerApp.root_dir={first.parent}"]
-    words += [f"--LabApp.default_url=/lab/tree/{first.name}", *([] if browser else ["--no-browser"])]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # a container; Jupyter refuses root unless told
-        words.append("--allow-root")
+    words, extra = lab_command(python, first, browser)
     try:
-        if code := call([python, "-m", "jupyterlab", *words], root):
+        if code := call(words, root, extra=extra):
             raise Stop("JupyterLab did not start: see above", code)
     except KeyboardInterrupt:
         print("\nJupyterLab is closed. Your notebooks are in work/; the same command opens them again.")

@@ -1,14 +1,17 @@
 """Picture first, widget after: what a still cannot answer, the learner drags.
 
-Without a live kernel (GitHub, a built page) a widget is its still picture. In a live notebook the same cell
-gives that picture and controls that work by mouse and by keyboard (Tab to a control, then the arrow keys).
+Without a live kernel (GitHub, a built page) a widget is its still picture. In a live notebook the same cell gives
+that picture and, in its place while the kernel lives, a panel: controls that work by mouse and by keyboard (Tab to
+a control, then the arrow keys). On the next day the panel is gone and the still picture is there again.
 The front end holds back new values until the kernel is idle, so a slow drawing skips values instead of
 queueing them, and each picture is kept, so dragging back costs nothing.
 """
 
 import html
+import secrets
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,12 +66,17 @@ def play(draw: Callable[..., Figure | Tensor], *, alt: str | Callable[..., str],
         return page.png(animate.sheet(what)), animate.loop(what), words
 
     still, moving, words = drawn(*values.values())
+    invitation = f"move {' and '.join(f'`{spaced(name)}`' for name in controls)}"
     if page.live():
-        inputs = [slider(name, control) for name, control in controls.items()]
-        emit_widget(inputs, lambda *now: drawn(*now)[1:], still, words, page.shown_width(moving), moving=moving)
+        specs = [described(name, control) for name, control in controls.items()]
+
+        def picture(*now: Any) -> tuple[bytes, str]:
+            return drawn(*now)[1:]
+
+        emit_panel(specs, picture, still, words, page.shown_width(moving), invitation, moving=moving)
     else:
         page.emit_png(still, words)
-        invite(f"move {' and '.join(f'`{spaced(name)}`' for name in controls)}")
+        invite(invitation)
 
 
 def slideshow(frames: Any, labels: Sequence[str], *, alt: str, stills: int = 6) -> None:
@@ -87,18 +95,15 @@ def slideshow(frames: Any, labels: Sequence[str], *, alt: str, stills: int = 6) 
 def player(clip: np.ndarray, words: Sequence[str], name: str, interval: int = 250, repeat: bool = False) -> None:
     """A slider called `name` and a play button over frames, uint8 (T, H, W, 3), described by `words`; it waits.
 
-    Live notebooks only. `interval` is in milliseconds a frame; `repeat` offers to start over.
+    Live notebooks only. `interval` is in milliseconds a frame; `repeat` goes on from the first frame after the last.
     """
-    import ipywidgets
 
     @lru_cache(maxsize=512)
     def picture(i: int) -> tuple[bytes, str]:
         return page.small_png(clip[i]), words[i]
 
-    step = slider(name, (0, len(clip) - 1, 1, 0))
-    button = ipywidgets.Play(min=0, max=len(clip) - 1, interval=interval, show_repeat=repeat)
-    ipywidgets.jslink((button, "value"), (step, "value"))
-    emit_widget([step], picture, *picture(0), animate.clip_width(clip), beside=[button])
+    spec = described(name, (0, len(clip) - 1, 1, 0)) | {"interval": interval, "repeat": repeat}
+    emit_panel([spec], picture, b"", "", animate.clip_width(clip), "")
 
 
 def invite(doing: str) -> None:
@@ -112,56 +117,89 @@ def spaced(name: str) -> str:
     return name if len(name) < 4 else name.replace("_", " ")
 
 
-def slider(name: str, control: Control) -> Any:
-    """The ipywidgets control of a `Control`, with its visible label."""
-    import ipywidgets
-
-    look = {"description": spaced(name), "style": {"description_width": "initial"}}
+def described(name: str, control: Control) -> dict[str, Any]:
+    """A `Control` in the words that panel.js reads. Example: `described("t", (0, 1, 0.5, 0))["kind"] == "slider"`."""
+    about = {"name": name, "label": spaced(name)}
     if isinstance(control, str):  # redrawn when the learner presses Enter or leaves the field, not at every letter
-        return ipywidgets.Text(value=control, continuous_update=False, layout={"width": "100%"}, **look)
+        return about | {"kind": "text", "start": control}
     if isinstance(control, list):
-        return ipywidgets.Dropdown(options=control, value=control[0], **look)
+        return about | {"kind": "menu", "options": [str(option) for option in control], "of": control, "start": 0}
     low, high, step, first = control
-    if all(isinstance(x, int) for x in control):
-        return ipywidgets.IntSlider(first, low, high, step, **look)
-    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    return ipywidgets.FloatSlider(first, min=low, max=high, step=step, readout_format=f".{digits}f", **look)
+    digits = 0 if all(isinstance(x, int) for x in control) else max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    return about | {"kind": "slider", "min": low, "max": high, "step": step, "digits": digits, "start": first}
 
 
-def emit_widget(
-    inputs: list,
+@cache
+def panel_class() -> type:
+    """The widget behind every control, made by the first that asks: only a live notebook imports what it needs."""
+    import anywidget
+    import traitlets
+
+    class Panel(anywidget.AnyWidget):
+        """Controls, and a picture with its description. `values` holds what they say: a number, a text, an index."""
+
+        _esm = Path(__file__).with_name("panel.js").read_text(encoding="utf-8")
+        _css = Path(__file__).with_name("panel.css").read_text(encoding="utf-8")
+        controls = traitlets.List().tag(sync=True)
+        values = traitlets.Dict().tag(sync=True)
+        picture = traitlets.Bytes().tag(sync=True)
+        words = traitlets.Unicode().tag(sync=True)
+        width = traitlets.Int(0).tag(sync=True)
+        still = traitlets.Unicode().tag(sync=True)
+
+    return Panel
+
+
+def panel(specs: list[dict[str, Any]], changed: Callable[[Any], None], **traits: Any) -> Any:
+    """A panel of controls that calls `changed(panel)` whenever one of them moves; not yet on the page."""
+    shown = [{key: value for key, value in spec.items() if key not in ("of", "start")} for spec in specs]
+    made = panel_class()(controls=shown, values={spec["name"]: spec["start"] for spec in specs}, **traits)
+    made.observe(lambda _: changed(made), names="values")
+    return made
+
+
+def emit_panel(
+    specs: list[dict[str, Any]],
     picture: Callable[..., tuple[bytes, str]],
     still: bytes,
     words: str,
     width: int,
-    beside: Sequence = (),
+    invitation: str,
     moving: bytes | None = None,
 ) -> None:
-    """Put one output on the page: controls over a picture of some width, which `picture(*values)` redraws.
+    """Put the still picture on the page, and a panel over a picture of some width, which `picture(*values)` redraws.
 
-    The same output holds the still picture for readers that show no widgets; `moving` is there at first, if given.
+    The still is an output of its own, seen where the panel does not live: on the next day, and by readers that show
+    no widgets. No still (b"") where the page has it already. `moving` is in the panel at first, if given.
     """
-    import ipywidgets
 
-    image = ipywidgets.Image(value=moving or still, format="png", width=width)
-    image.layout.max_width = "100%"
-    caption = ipywidgets.HTML()
-
-    def say(text: str) -> None:
-        # A live region: screen readers speak the new description, and everyone sees an error of draw().
-        caption.value = f'<div role="status" style="color:#5B5E68;line-height:1.35">{html.escape(text)}</div>'
-
-    def redraw(_: Any = None) -> None:
-        now = [round(x.value, 9) if isinstance(x.value, float) else x.value for x in inputs]
+    def redraw(self: Any) -> None:
+        now = [self.values[spec["name"]] for spec in specs]
+        now = [spec["of"][x] if "of" in spec else x for spec, x in zip(specs, now, strict=True)]
+        now = [round(x, 9) if isinstance(x, float) else x for x in now]
         try:
-            image.value, text = picture(*now)
+            image, text = picture(*now)
         except Exception as error:  # raised in a callback it would vanish into a log that learners never open
-            text = f"draw({', '.join(map(str, now))}) failed: {type(error).__name__}: {error}"
-        say(text)
+            image, text = self.picture, f"draw({', '.join(map(str, now))}) failed: {type(error).__name__}: {error}"
+        with self.hold_sync():
+            self.picture, self.words = image, text
 
-    say(words)
-    for control in inputs:
-        control.observe(redraw, names="value")
-    box = ipywidgets.VBox([ipywidgets.HBox([*beside, *inputs], layout={"flex_flow": "row wrap"}), image, caption])
-    bundle = (box._repr_mimebundle_() or {}) | page.png_bundle(still, words)
-    page.emit(bundle, {"image/png": {"alt": words, "width": width}})
+    first, told = (moving or still, words) if still else picture(*[spec["start"] for spec in specs])
+    markup = page.img_tag(still, words) + invited(invitation) if still else ""
+    bundle = page.png_bundle(still, words) if still else {"text/plain": told}
+    emit_with_still(panel(specs, redraw, picture=first, words=told, width=width), markup, bundle)
+
+
+def emit_with_still(self: Any, markup: str, bundle: dict[str, Any]) -> None:
+    """Put `markup` on the page, which a living panel hides, and the panel, which JupyterLab hides when it is dead."""
+    self.still = secrets.token_hex(4)
+    dead = ".jp-OutputArea-child:has([data-still]) + .jp-OutputArea-child .jupyter-widgets:not(:has(*))"
+    hidden = f"<style>{dead} {{ display: none }}</style>"
+    page.emit(bundle | {"text/html": f'<div data-still="{self.still}">{markup}</div>{hidden}'})
+    page.emit(self._repr_mimebundle_()[0])
+
+
+def invited(doing: str) -> str:
+    """`invite` as HTML."""
+    parts = html.escape(f"Run this cell to {doing}.").split("`")
+    return "<p><em>" + "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)) + "</em></p>"

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
+from minidiff.bars import tqdm
 from minidiff.data.decode import timed
 from minidiff.files import atomic_write, root, verify
 

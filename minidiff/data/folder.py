@@ -14,7 +14,8 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
-from tqdm import tqdm
+
+from minidiff.bars import tqdm
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"}
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")  # of the content: a renamed file reaches no other decoder

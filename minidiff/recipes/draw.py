@@ -8,8 +8,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
+from minidiff.bars import tqdm
 from minidiff.files import atomic_write
 from minidiff.measure.neighbours import nearest
 from minidiff.predict import Denoise, guide

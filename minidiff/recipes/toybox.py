@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
 
+from minidiff.bars import tqdm
 from minidiff.data import toybox
 from minidiff.measure.adherence import Seen, watch
 from minidiff.measure.frechet import frechet

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
+from minidiff.bars import tqdm
 from minidiff.files import atomic_write, outputs, root
 from minidiff.recipes.keep import facts
 from minidiff.recipes.run import revision

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
 
 from minidiff import predict
+from minidiff.bars import tqdm
 from minidiff.draws import normal
 from minidiff.schedule import shifted
 from minidiff.train.batches import Batch, step_generator

@@ -1,0 +1,171 @@
+"""What a learner meets in a real browser: controls by keyboard, the page on the next day, bets that stay closed."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from minidiff.course.start import lab_command
+
+CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "msedge")
+CHROME = os.environ.get("MINIDIFF_CHROME") or next(filter(None, map(shutil.which, CHROMES)), None)
+pytestmark = pytest.mark.skipif(not CHROME, reason=f"no browser of {', '.join(CHROMES)}, nor MINIDIFF_CHROME")
+TOKEN = "minidiff"
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    """A headless Chromium that is on this machine already."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=CHROME, args=["--no-sandbox"]) as browser:
+            yield browser
+
+
+def ask(url: str, method: str = "GET"):
+    """The answer of JupyterLab's server, from JSON."""
+    request = urllib.request.Request(url, method=method, headers={"Authorization": f"token {TOKEN}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read() or "null")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab as `make course` starts it, on an empty folder; its address and the folder."""
+    work = tmp_path_factory.mktemp("work")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words, extra = lab_command(Path(sys.executable), work / "day.ipynb", browser=False)
+    words += [f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}", "--expose-app-in-browser"]
+    scratch = {name: str(work / ".jupyter" / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR")}
+    scratch |= {"JUPYTERLAB_WORKSPACES_DIR": str(work / ".jupyter"), "MINIDIFF_PROGRESS": str(work / "progress.jsonl")}
+    scratch |= {"JUPYTERLAB_SETTINGS_DIR": str(work / ".jupyter"), "MINIDIFF_SCALE": "smoke", "MINIDIFF_STATIC": "0"}
+    server = subprocess.Popen([str(word) for word in words], env=os.environ | extra | scratch, cwd=work)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                ask(f"{address}/api/status")
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address, work
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+FIRST = "import numpy as np\nfrom minidiff.course.notebook import *\nscale = start(needs='0.1')"
+CELLS = [
+    FIRST,
+    """def draw(t):
+    fig, ax = figure(height=2)
+    ax.plot([0, t], [0, 1])
+    return fig
+play(draw, t=(0.0, 1.0, 0.05, 0.5), alt=lambda t: f"A line that ends at {t:.2f}.")""",
+    'predict("day.modes", "How many of 25 modes?", ["one", "twelve", "all"])',
+    'reveal("day.modes", "all", "Each of them.")',
+    """frames = [np.full((40, 60, 3), 20 * i, np.uint8) for i in range(8)]
+slideshow(frames, [f"t = {i}" for i in range(8)], alt="Eight grey pictures go bright.", mark="live: n = 8")""",
+    "for _ in tqdm(range(30)): pass\nbet('day.claim', 'A claim.')",
+]
+
+
+def write(path: Path, cells: list[str]) -> None:
+    """A notebook with code cells."""
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    made = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
+
+
+def opened(chrome, lab, name: str):
+    """A page of JupyterLab with a notebook that is ready to run."""
+    page = chrome.new_page(viewport={"width": 1200, "height": 2400})
+    page.set_default_timeout(120_000)
+    page.goto(f"{lab[0]}/lab/tree/{name}?reset&token={TOKEN}")
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel")
+    return page
+
+
+def told(page, text: str):
+    """Where an output of a cell says `text`."""
+    return page.locator(".jp-Cell-outputArea").get_by_text(text)
+
+
+def shut(lab) -> None:
+    """The evening: every kernel ends."""
+    for session in ask(f"{lab[0]}/api/sessions"):
+        ask(f"{lab[0]}/api/sessions/{session['id']}", "DELETE")
+
+
+def test_a_first_day_and_the_next(chrome, lab):
+    address, work = lab
+    write(work / "day.ipynb", CELLS)
+    page = opened(chrome, lab, "day.ipynb")
+    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+    told(page, "A claim.").wait_for()
+
+    # an answer waits for its bet, though all has run
+    told(page, "Closed until you bet").wait_for()
+    assert not told(page, "Each of them.").count()
+    # a still hides behind its living panel
+    assert page.locator("[data-still]").first.is_hidden()
+
+    # arrow keys belong to the control that has the focus, not to the notebook
+    page.get_by_label("one", exact=True).focus()
+    page.keyboard.press("Space")
+    told(page, "You predicted A: one. The answer is C: all.").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.activeElement.parentElement.innerText.trim() == 'twelve'")
+    slider = page.get_by_role("slider", name="t", exact=True)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    told(page, "A line that ends at 0.55.").wait_for()
+    page.get_by_role("slider", name="likely?").focus()
+    page.keyboard.press("End")
+    page.wait_for_timeout(500)
+    kept = [json.loads(line) for line in (work / "progress.jsonl").read_text().splitlines()]
+    assert [entry.get("choice", entry.get("percent")) for entry in kept] == ["one", "twelve", 100]
+    assert page.evaluate("document.querySelector('.jp-Cell.jp-mod-active .jp-InputArea').innerText").count("bet(")
+
+    # play moves to the end and stops there
+    page.get_by_title("Play all 8 pictures").click()
+    told(page, "Picture 8 of 8: t = 7").wait_for()
+    page.get_by_title("Play all 8 pictures").wait_for()
+
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
+    page.close()
+    shut(lab)
+    page = opened(chrome, lab, "day.ipynb")
+    page.locator("[data-still] img").first.wait_for()
+    told(page, "Run this cell to move").wait_for()
+    page.wait_for_timeout(1500)
+    assert not [x for x in told(page, "Error displaying widget").all() if x.is_visible()]
+    assert told(page, "30/30").is_visible()
+    page.close()
+
+
+def test_a_late_cell_says_what_to_run_first(chrome, lab):
+    shut(lab)
+    write(lab[1] / "late.ipynb", ['check("start.mix", mix)', FIRST, "print(nothing)"])
+    page = opened(chrome, lab, "late.ipynb")
+    run = "jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
+    page.locator(".jp-Cell").first.click()
+    page.evaluate(run)
+    told(page, "Run the first cell of this page first").wait_for()
+    page.evaluate(run)
+    page.evaluate(run)
+    told(page, "Cells build on one another").wait_for()
+    page.close()
