@@ -132,7 +132,7 @@ def stub(*args):
 
 @pytest.mark.parametrize("fn", [stub, lambda *args: None, lambda *args: ...])
 def test_an_unsolved_stub_does_not_raise(fn, capsys):
-    assert check(JUMP, fn).outcome == "unsolved"
+    assert check(JUMP, fn).outcome == "unsolved" and progress.records() == []  # nobody has tried yet
     assert capsys.readouterr().out.startswith("[ ] Not solved yet: forward.one-jump\n")
 
 
@@ -410,6 +410,12 @@ def test_two_processes_share_the_file():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(progress.bets()) == 1200
+
+
+def test_a_mistake_made_on_purpose_is_told_and_not_stored():
+    assert not check(JUMP, lambda *args: torch.zeros(1), counts=False).passed and progress.records() == []
+    check(JUMP, lambda *args: torch.zeros(1))
+    assert len(progress.records()) == 1
 
 
 def test_an_exercise_once_passed_stays_passed():

@@ -1,6 +1,8 @@
 """Setting up: pins agree, nothing is done twice, a learner's work is kept, the doctor finds faults."""
 
+import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from minidiff.course import doctor, start
+from minidiff.course import copies, doctor, start
 from minidiff.course.copies import copy_notebooks
 
 ROOT = Path(__file__).parents[1]
@@ -172,32 +174,113 @@ def test_an_environment_without_venv_names_the_package(tmp_path, monkeypatch):
         start.make_environment(tmp_path)
 
 
-def test_notebooks_are_copied_and_a_learners_work_is_kept(tmp_path):
+def cell(source: str, kind: str = "code", **more) -> dict:
+    return {"cell_type": kind, "metadata": {}, "source": source} | more
+
+
+@pytest.fixture
+def course(tmp_path):
+    """`ship(*texts)` puts a notebook of these cells into a course and updates a learner's copies; the lines told."""
     shipped, work = tmp_path / "notebooks", tmp_path / "work"
     shipped.mkdir()
 
-    def ship(text):
-        (shipped / "02_reverse.ipynb").write_text(text)
+    def ship(*texts):
+        cells = [cell(text, outputs=[{"seen": text}], execution_count=1) for text in texts]
+        (shipped / "02_reverse.ipynb").write_text(json.dumps({"cells": cells, "metadata": {"of": "course"}}))
         return copy_notebooks(shipped, work)
 
-    def seen():
-        return {path.name: path.read_text() for path in work.glob("*.ipynb")}
+    return ship, work / "02_reverse.ipynb"
 
-    assert len(ship("v1")) == 1 and seen() == {"02_reverse.ipynb": "v1"}
-    assert ship("v1") == []
-    assert len(ship("v2")) == 1 and seen() == {"02_reverse.ipynb": "v2"}  # untouched: follows the course
-    (work / "02_reverse.ipynb").write_text("mine")
-    assert ship("v2") == [] and seen() == {"02_reverse.ipynb": "mine"}
-    both = {"02_reverse.ipynb": "mine", "02_reverse.new.ipynb": "v3"}
-    assert "kept" in ship("v3")[0] and seen() == both
-    assert ship("v3") == [] and seen() == both  # told once
-    assert len(ship("v4")) == 1 and seen() == both | {"02_reverse.new.ipynb": "v4"}
-    (work / "02_reverse.new.ipynb").write_text("mine too")
-    ship("v5")
-    assert seen() == both | {"02_reverse.new.ipynb": "mine too", "02_reverse.new.new.ipynb": "v5"}
-    (work / ".origin.json").write_text("{")  # lost: what is there counts as the learner's
-    ship("v6")
-    assert {"mine", "mine too"} <= set(seen().values()) and "v6" in seen().values()
+
+def says(path: Path) -> list[str]:
+    return ["".join(one["source"]) for one in json.loads(path.read_text())["cells"]]
+
+
+def edit(path: Path, **texts: str | None) -> None:
+    """A learner at work: outputs and metadata change, sources become lists of lines, and some cells other texts."""
+    nb = json.loads(path.read_text())
+    for one in nb["cells"]:
+        one["outputs"], one["metadata"] = [{"mine": 1}], {"trusted": True}
+        text = texts.get(one["source"], one["source"])
+        one["source"] = text.splitlines(keepends=True)
+    nb["cells"] = [one for one in nb["cells"] if one["source"]]
+    path.write_text(json.dumps(nb | {"metadata": {"kernelspec": {}}}))
+
+
+def test_a_copy_that_was_only_run_follows_the_course(course):
+    ship, path = course
+    assert ship("a", "b") == ["02_reverse.ipynb: copied"] and ship("a", "b") == []
+    edit(path)
+    before = path.read_bytes()
+    assert ship("a", "b") == [] and path.read_bytes() == before  # outputs of one's own stay
+    assert ship("a", "B") == ["02_reverse.ipynb: brought up to date"] and says(path) == ["a", "B"]
+
+
+def test_what_a_learner_wrote_is_merged_with_what_the_course_wrote(course):
+    ship, path = course
+    ship("a", "b", "stub", "d", "e")
+    edit(path, stub="answer", d="d, mine\nand longer")
+    assert "around what you wrote" in ship("A", "b", "stub", "d", "new", "e")[0]
+    assert says(path) == ["A", "b", "answer", "d, mine\nand longer", "new", "e"]
+    kept = json.loads(path.read_text())["cells"]
+    assert [one["outputs"] for one in kept[1:4]] == [[{"mine": 1}]] * 3 and len({one["id"] for one in kept}) == 6
+    assert (path.parent / ".before" / path.name).exists()
+    told = ship("A", "b", "a better stub", "d", "new", "e")
+    assert "in 1 places both" in told[0]
+    words = says(path)
+    assert [*words[:3], *words[4:]] == ["A", "b", "answer", "d, mine\nand longer", "new", "e"]
+    assert "> a better stub" in words[3] and json.loads(path.read_text())["cells"][3]["cell_type"] == "markdown"
+    before = path.read_bytes()
+    assert ship("A", "b", "a better stub", "d", "new", "e") == [] and path.read_bytes() == before
+
+
+def test_no_merge_loses_what_a_learner_wrote():
+    """Random edits of both sides, 2,000 times: each new cell of the learner's is there, once and in order; where only
+    one side wrote, theirs is the result."""
+    dice = random.Random(0)
+
+    def edited(cells, who):
+        out = []
+        for one in cells:
+            out += [cell(f"{who} {dice.random()}")] * (dice.random() < 0.15)
+            luck = dice.random()
+            out += [] if luck < 0.1 else [cell(f"{who} {dice.random()}")] if luck < 0.3 else [one]
+        return out
+
+    for _ in range(2000):
+        start = [cell(str(i)) for i in range(dice.randrange(8))]
+        base = list(map(copies.key, start))
+        mine, theirs = edited(start, "mine"), edited(start, "theirs")
+        merged, both = copies.merge(base, mine, theirs)
+        assert [x for x in merged if x["source"].startswith("mine")] == [
+            x for x in mine if x["source"].startswith("mine")
+        ]
+        there = "\n".join(x["source"] for x in merged)
+        assert all(x["source"] in there for x in theirs if x["source"].startswith("theirs"))
+        assert copies.merge(base, mine, start) == (mine, 0) and copies.merge(base, start, theirs) == (theirs, 0)
+        assert copies.merge(base, mine, mine) == (mine, 0) and (both == 0 or "New in the course" in there)
+
+
+def test_a_copy_that_cannot_be_merged_is_set_aside_and_linked(course):
+    ship, path = course
+    ship("a", "b")
+    edit(path, b="mine")
+    (path.parent / ".origin.json").write_text("{")  # lost
+    assert "your earlier copy is 02_reverse.old.ipynb" in ship("a", "c")[0]
+    first, *rest = says(path)
+    assert "(02_reverse.old.ipynb)" in first and rest == ["a", "c"]
+    assert says(path.with_stem("02_reverse.old")) == ["a", "mine"]
+    path.write_text("half a noteb")
+    assert "02_reverse.old.old.ipynb" in ship("a", "c")[0]
+    assert path.with_stem("02_reverse.old.old").read_text() == "half a noteb"
+    assert ship("a", "c") == []
+
+
+def test_a_copy_keeps_closed_what_lies_below_a_bet(course):
+    ship, path = course
+    ship("import", "show(1)", "\npredict('a', 'How many?', ['1', '2'])", "show(2)", "reveal('a', '2')")
+    outputs = [one["outputs"] for one in json.loads(path.read_text())["cells"]]
+    assert list(map(bool, outputs)) == [True, True, True, False, False]
 
 
 # --- doctor

@@ -105,9 +105,10 @@ class Record:
         """Nothing: `check` has shown the box, so a cell that ends in `check(...)` must not show it twice."""
 
 
-def check(exercise: str | Exercise, fn: Callable[..., Any]) -> Record:
+def check(exercise: str | Exercise, fn: Callable[..., Any], *, counts: bool = True) -> Record:
     """Run the learner's `fn` on five fresh random inputs, show the verdict in a box, store it and return it.
 
+    A stub that nobody has touched is no try and is not stored, nor is a mistake made on purpose, `counts=False`.
     Never raises for what `fn` does; LookupError for an unknown id, ValueError in lab mode without a student.
     Example: `check("forward.one-jump", one_jump)`.
     """
@@ -127,7 +128,8 @@ def check(exercise: str | Exercise, fn: Callable[..., Any]) -> Record:
         version=getattr(minidiff, "__version__", "unknown"),
         when=progress.now(),
     )
-    progress.append("check", asdict(record))
+    if counts and outcome != "unsolved":
+        progress.append("check", asdict(record))
     progress.show(str(record), record._repr_html_(), mime="text/html")
     return record
 

@@ -165,7 +165,7 @@ def mix_by_mistake(x0, eps, alpha, sigma):
     return sigma * x0 + alpha * eps
 
 
-check("start.mix", mix_by_mistake)
+check("start.mix", mix_by_mistake, counts=False)  # made on purpose: no try of yours
 
 # %% [markdown]
 # If you are stuck, `hint("start.mix")` gives a hint, and another one if you call it again; `solution("start.mix")` shows one answer. An unsolved exercise never stops a notebook: *Run All* always reaches the end. What you solved is kept in `work/progress.jsonl`, on your machine.
