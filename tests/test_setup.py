@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from minidiff.course import copies, doctor, start
+from minidiff.course import copies, doctor, environment, start
 from minidiff.course.copies import copy_notebooks
 
 ROOT = Path(__file__).parents[1]
@@ -106,22 +106,22 @@ def clone(tmp_path, monkeypatch):
     (tmp_path / ".venv").mkdir()
     (tmp_path / "outputs").mkdir()
     calls = []
-    monkeypatch.setattr(start, "call", lambda words, *rest: calls.append([str(word) for word in words]) or 0)
+    monkeypatch.setattr(environment, "call", lambda words, *rest: calls.append([str(word) for word in words]) or 0)
     return tmp_path, calls
 
 
 def test_install_runs_only_when_needed(clone):
     root, calls = clone
     for verb_extras, runs in [(("course",), 1), (("course",), 1), (("course", "dev"), 2), (("course",), 2)]:
-        start.install(root, verb_extras)
+        environment.install(root, verb_extras)
         assert len(calls) == runs
     assert calls[0][-4:] == ["-c", "requirements.lock", "-e", ".[course]"]
     (root / "requirements.lock").write_text("torch==9\n")
-    start.install(root, ("course",))
+    environment.install(root, ("course",))
     assert calls[2][-1] == ".[course,dev]"  # what was there stays current
     stamp = root / ".venv" / "minidiff.json"
     stamp.write_text(stamp.read_text()[:20])
-    start.install(root, ("course",))
+    environment.install(root, ("course",))
     assert len(calls) == 4
 
 
@@ -138,18 +138,20 @@ def test_a_failed_or_half_made_installation_is_taken_up_again(clone, monkeypatch
         return 2
 
     with monkeypatch.context() as patch:
-        patch.setattr(start, "call", broken_pip)
-        with pytest.raises(start.Stop, match="pip failed") as caught:
-            start.install(root, ("course",))
+        patch.setattr(environment, "call", broken_pip)
+        with pytest.raises(environment.Stop, match="pip failed") as caught:
+            environment.install(root, ("course",))
     assert caught.value.code == 2 and not half.exists() and whole.exists()
     assert capsys.readouterr().out.split("\n")[:-1] == [f"line {n}" for n in range(25, 40)]
-    assert start.install(root, ("course",)) == "installed" and len(calls) == 1
+    assert environment.install(root, ("course",)) == "installed" and len(calls) == 1
 
 
 def test_two_setups_take_turns_even_if_one_is_killed(tmp_path, capsys):
     pip = "import pathlib as p, time; p.Path('begun').touch(); time.sleep(1); p.Path('ended').touch()"
     words = f"[{sys.executable!r}, '-c', {pip!r}]"
-    code = f"from minidiff.course.start import *; alone(Path({str(tmp_path)!r}), lambda root: call({words}, root))"
+    code = (
+        f"from minidiff.course.environment import *; alone(Path({str(tmp_path)!r}), lambda root: call({words}, root))"
+    )
     first = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     while not (tmp_path / "begun").exists():
         assert first.poll() is None
@@ -161,17 +163,65 @@ def test_two_setups_take_turns_even_if_one_is_killed(tmp_path, capsys):
 
 
 def test_a_stage_that_fails_stops_with_its_code_and_one_line(monkeypatch, capsys):
-    for error, code in ((start.Stop("why", -9), 137), (KeyboardInterrupt(), 130), (OSError("disk full"), 1)):
+    for error, code in ((environment.Stop("why", -9), 137), (KeyboardInterrupt(), 130), (OSError("disk full"), 1)):
         action = Mock(side_effect=error)
         monkeypatch.setattr(start, "stages", lambda *_, action=action: [("one", action), ("two", pytest.fail)])
         assert start.main(["hello"]) == code
         assert capsys.readouterr().err.strip().count("\n") == 0
 
 
+def test_the_heartbeat_says_how_far_pip_is(tmp_path):
+    log, site = tmp_path / "setup.log", tmp_path / ".venv/lib/site-packages"
+    log.write_text("Looking in indexes: x\n")
+    assert environment.pace(log, tmp_path) == "Looking in indexes: x"
+    log.write_text("Collecting torch>=2.11\n  Downloading torch-2.13.whl (192 MB)\nCollecting numpy (from minidiff)\n")
+    assert environment.pace(log, tmp_path) == "2 packages found: Collecting numpy (from minidiff)"
+    log.write_text(log.read_text() + "Installing collected packages: torch, numpy, jupyter_core\n  Uninstalling x\n")
+    assert environment.pace(log, tmp_path) == "installing: 0 of 3 packages, last none yet"
+    for name in ("other-1", "jupyter_core-5.9"):  # one of them was there before
+        (site / f"{name}.dist-info").mkdir(parents=True)
+        (site / f"{name}.dist-info" / "INSTALLER").touch()
+    assert environment.pace(log, tmp_path) == "installing: 1 of 3 packages, last jupyter_core"
+
+
+def test_a_full_disk_is_seen_before_the_download(clone, monkeypatch):
+    root, calls = clone
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: Mock(free=1e9))
+    with pytest.raises(environment.Stop, match="1.0 GB free .* need 1.6 GB"):
+        environment.install(root, ("course",))
+    assert calls == []
+
+
+def test_what_went_well_is_left_out_until_something_changes(tmp_path, monkeypatch):
+    runs = []
+    monkeypatch.setattr(start, "STAMPS", tmp_path / ".stages.json")
+    monkeypatch.setattr(start, "call", lambda words, *rest, **more: runs.append(words[3:5]) or 0)
+    monkeypatch.setattr(start, "HELLO", tmp_path / "hello.mp4")
+    monkeypatch.setattr(start, "ROOT", tmp_path)
+    (tmp_path / "minidiff").mkdir()
+    (tmp_path / "minidiff" / "x.py").touch()
+
+    def go(verb, count):
+        runs.clear()
+        notes = [action() for title, action in start.stages(verb, True, False)[:2]]
+        assert len(runs) == count
+        return notes
+
+    go("course", 2)
+    go("course", 1)  # there is no clip
+    (tmp_path / "hello.mp4").touch()
+    assert set(go("course", 0)) == {"nothing has changed since it last went well"}
+    go("hello", 2)  # who asks for it gets it
+    (tmp_path / "minidiff" / "x.py").write_text("1")
+    go("course", 2)
+    (tmp_path / ".stages.json").write_text("[")
+    go("course", 2)
+
+
 def test_an_environment_without_venv_names_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else 1)
-    with pytest.raises(start.Stop, match=r"sudo apt install python3\.\d+-venv"):
-        start.make_environment(tmp_path)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else 1)
+    with pytest.raises(environment.Stop, match=r"sudo apt install python3\.\d+-venv"):
+        environment.make_environment(tmp_path)
 
 
 def cell(source: str, kind: str = "code", **more) -> dict:

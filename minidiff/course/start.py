@@ -19,18 +19,25 @@ if sys.version_info < (3, 11):  # noqa: UP036 - before any import that an older 
 import argparse
 import contextlib
 import hashlib
-import importlib.util
-import itertools
 import json
 import os
-import shutil
-import subprocess
 import time
 import webbrowser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from minidiff.course.copies import copy_notebooks
+from minidiff.course.environment import (
+    DISK_GB,
+    DOWNLOAD_GB,
+    Stop,
+    alone,
+    call,
+    install,
+    installed_extras,
+    make_environment,
+    venv_python,
+)
 from minidiff.files import atomic_write
 from minidiff.threads import cores, share
 
@@ -38,144 +45,9 @@ ROOT = Path(__file__).resolve().parents[2]
 VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how many stages follow the set-up
 EXTRAS = {"test": ("course", "dev", "peers")}  # every other verb: ("course",)
 HELLO = ROOT / "outputs" / "hello.mp4"
+STAMPS = ROOT / "outputs" / ".stages.json"
 SENTENCE = "a red circle bounces and a blue square drifts right"
-PIP = "install --disable-pip-version-check --no-input --progress-bar off -c requirements.lock -e"
 Stage = tuple[str, Callable[[], str | None]]  # title, action; the answer follows "done in", None says nothing
-
-
-class Stop(Exception):
-    """Why we cannot go on and what to do, in one line; an empty line where the stage has said it itself."""
-
-    def __init__(self, line: str, code: int = 1):
-        super().__init__(line)
-        self.code = code if code > 0 else 128 - code  # a child killed by signal 9 reports -9; shells say 137
-
-
-def call(
-    command: Sequence[object],
-    root: Path,
-    log: Path | None = None,
-    beat: float = 10.0,
-    extra: Mapping[str, str] | None = None,
-) -> int:
-    """Exit status of `command`, run in `root`, with `extra` environment variables. With `log`, its output goes there,
-    and every `beat` seconds a line shows that it lives. On Ctrl-C the child, which got it
-    too, has ten seconds to tidy up.
-
-    Example: `call([sys.executable, "--version"], Path("."))` is 0.
-    """
-    begin, words = time.monotonic(), [str(word) for word in command]
-    with open(log, "w") if log else contextlib.nullcontext() as out:
-        error = subprocess.STDOUT if log else None
-        env = os.environ | dict(extra or {})
-        child = subprocess.Popen(words, cwd=root, env=env, stdout=out, stderr=error, close_fds=False)  # see `alone`
-        try:
-            while True:
-                try:
-                    return child.wait(timeout=beat)
-                except subprocess.TimeoutExpired:
-                    if log:
-                        print(f"      {time.monotonic() - begin:4.0f} s  {tail(log, 1)[:90]}", flush=True)
-        except KeyboardInterrupt:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=10)
-            raise
-        finally:
-            if child.poll() is None:
-                child.kill()
-
-
-def tail(log: Path, lines: int) -> str:
-    """The last `lines` lines of a log file that are not blank. Example: `tail(Path("setup.log"), 15)`."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    return "\n".join([line.strip() for line in text.splitlines() if line.strip()][-lines:])
-
-
-def alone(root: Path, action: Callable[..., str], *args: object) -> str:
-    """`action(root, *args)` under an exclusive lock, so that two set-ups never write into one `.venv`.
-
-    The system frees the lock when the process ends, however it ends: a stale lock cannot exist. A pip that
-    outlives a killed parent holds it too (except on Windows), because it inherits the open file.
-    """
-    path = root / "outputs" / ".setup.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        for attempt in itertools.count():
-            try:
-                if sys.platform == "win32":
-                    import msvcrt
-
-                    msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                else:
-                    import fcntl
-
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.set_inheritable(file.fileno(), True)
-                break
-            except OSError:
-                if attempt == 0:
-                    print("      another set-up is at work in this folder: waiting for it", flush=True)
-                time.sleep(0.5)
-        return action(root, *args)
-
-
-def venv_python(root: Path) -> Path:
-    """Where the Python of `root/.venv` is, on this system. Example: `.venv/bin/python`."""
-    return root / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def make_environment(root: Path) -> str:
-    """Make `root/.venv`, or keep one whose Python (3.11+) and pip run. Raises Stop where venv is missing."""
-    alive = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
-    python, log = venv_python(root), root / "outputs" / "setup.log"
-    if python.exists() and subprocess.run([python, "-c", alive], capture_output=True).returncode == 0:
-        return "kept"
-    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise Stop(
-            f"{sys.executable} lacks the venv or ensurepip module. On Debian or Ubuntu: sudo apt install "
-            f"python3.{sys.version_info.minor}-venv, then run the same command again"
-        )
-    if code := call([sys.executable, "-m", "venv", "--clear", root / ".venv"], root, log):
-        print(tail(log, 15))
-        raise Stop(f"python -m venv failed: see above and {log}, then run the same command again", code)
-    return "made"
-
-
-def digest(root: Path) -> str:
-    """What an installation depends on: pyproject, lock, and the folder (a moved clone installs again)."""
-    parts = [(root / name).read_bytes() for name in ("pyproject.toml", "requirements.lock")]
-    return hashlib.sha256(b"\0".join([*parts, str(root).encode()])).hexdigest()
-
-
-def installed_extras(root: Path, any_digest: bool = False) -> set[str]:
-    """Extras that the stamp in `root/.venv` names, if they were installed from today's pyproject and lock."""
-    try:
-        stamp = json.loads((root / ".venv" / "minidiff.json").read_text())
-        return set(stamp["extras"]) if any_digest or stamp["digest"] == digest(root) else set()
-    except (OSError, ValueError, KeyError, TypeError):  # no stamp, or a broken one: nothing is known
-        return set()
-
-
-def install(root: Path, extras: Sequence[str]) -> str:
-    """`pip install` this clone with `extras` at the lock's versions, unless the stamp says that it is done.
-
-    The stamp is written last, so an installation that was killed is taken up again. pip writes a package's
-    INSTALLER file (PEP 376) after all its others: one without it is half there, and is hidden from pip.
-    Raises Stop after pip's last lines.
-    """
-    if set(extras) <= installed_extras(root):
-        return "already installed"
-    for info in (root / ".venv").rglob("site-packages/*.dist-info"):
-        if not (info / "INSTALLER").exists():
-            shutil.rmtree(info)
-    log, stamp = root / "outputs" / "setup.log", root / ".venv" / "minidiff.json"
-    wanted = sorted({*extras, *installed_extras(root, any_digest=True)})  # what `test` added is kept current
-    stamp.unlink(missing_ok=True)
-    if code := call([venv_python(root), "-m", "pip", *PIP.split(), f".[{','.join(wanted)}]"], root, log):
-        print(tail(log, 15))
-        raise Stop(f"pip failed: see above and {log}. Check network and disk, then run it again", code)
-    atomic_write(stamp, json.dumps({"digest": digest(root), "extras": wanted}).encode())
-    return "installed"
 
 
 def has_browser() -> bool:
@@ -217,6 +89,21 @@ def open_lab(python: Path, root: Path, browser: bool) -> None:
         print("\nJupyterLab is closed. Your notebooks are in work/; the same command opens them again.")
 
 
+def state(python: Path) -> str:
+    """What a stage's result depends on: this Python, the package's files, the shipped data and weights, by stat."""
+    files = [*(ROOT / "minidiff").rglob("*.py"), *(ROOT / "data").rglob("*"), ROOT / ".venv" / "minidiff.json"]
+    seen = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files) if path.is_file()]
+    return hashlib.sha256(repr((str(python), sys.version, seen)).encode()).hexdigest()
+
+
+def stamps() -> dict[str, str]:
+    """The state in which each stage last went well."""
+    try:
+        return dict(json.loads(STAMPS.read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
     """The stages of `verb`, in order; with `here` the running Python is used as it is, without a set-up."""
     python = Path(sys.executable) if here else venv_python(ROOT)
@@ -235,15 +122,32 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
             print(f"      {line}")
         return "the notebooks are in work/"
 
-    pins = f"pinned dependencies ({', '.join(extras)}): minutes the first time"
+    pins = f"pinned dependencies ({', '.join(extras)})"
+    if not set(extras) <= installed_extras(ROOT):
+        pins += f": minutes, once. {DOWNLOAD_GB} GB to download, {DISK_GB} GB on disk; on Linux several GB more with"
+        pins += "\n      PyTorch's CUDA build, which pip takes unless the CPU build is there (README, Two commands)"
     setup: list[Stage] = [
         ("a Python environment in .venv", lambda: alone(ROOT, make_environment)),
         (pins, lambda: alone(ROOT, install, extras)),
     ]
+
+    def once(stage: Stage, made: Path | None = None) -> Stage:
+        """The stage, which `make course` leaves out where it went well before and nothing has changed since."""
+        title, action = stage
+
+        def careful() -> str | None:
+            if verb == "course" and stamps().get(title) == state(python) and (made is None or made.exists()):
+                return "nothing has changed since it last went well"
+            note = action()
+            atomic_write(STAMPS, json.dumps(stamps() | {title: state(python)}).encode())
+            return note
+
+        return title, careful
+
     sample = ["minidiff", "sample", "toybox-video", SENTENCE, "-n", 10, "--seed", 0, "-o", HELLO]
     course: list[Stage] = [
-        tool("doctor", "minidiff", "doctor", trouble="follow the doctor's remedies, then run it again"),
-        tool(f"ten clips of: {SENTENCE}", *sample, trouble="no clip: see above", note=f"see {HELLO}"),
+        once(tool("doctor", "minidiff", "doctor", trouble="follow the doctor's remedies, then run it again")),
+        once(tool(f"ten clips of: {SENTENCE}", *sample, trouble="no clip: see above", note=f"see {HELLO}"), HELLO),
         ("notebooks", copy),
         ("JupyterLab", lambda: open_lab(python, ROOT, browser)),
     ]
