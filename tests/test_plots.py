@@ -270,12 +270,26 @@ def test_animation_is_a_filmstrip_then_a_paused_clip(outputs):
     video = base64.b64decode(tag.split("data:video/mp4;base64,")[1].split('"')[0])
     assert len(decoded(video)[0]) == 14
     poster = Image.open(io.BytesIO(base64.b64decode(tag.split("data:image/jpeg;base64,")[1].split('"')[0])))
-    assert np.asarray(poster).min() > 250, "the poster is the last frame"
+    assert np.asarray(poster).max() < 5, "the poster is the first frame: play begins where it stands"
+    # small clips are enlarged, and the browser's controls have room of their own
+    assert 'width="560" style="max-width:100%;aspect-ratio:560/604;' in tag and "image-rendering:pixelated" in tag
     outputs.clear()
     animate.animation(ramp(), alt=ALT)
     assert "flickers" not in outputs[1][0]["text/html"]
     with pytest.raises(TypeError, match="alt"):
         animate.animation(ramp())  # type: ignore[call-arg]
+
+
+def test_names_of_equal_curves_do_not_stand_on_one_another():
+    fig, ax = plots.figure(height=1.5)
+    x = np.linspace(-1, 1, 50)
+    for i, kind in enumerate(("data", "exact", "model")):
+        plots.filled(ax, x, np.exp(-8 * x**2) * (1 - 0.02 * i), kind, kind)
+    plots.filled(ax, x, 0.4 * np.exp(-8 * x**2), "noise", "low")
+    fig.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    plt.close(fig)
 
 
 # ---- widgets ---------------------------------------------------------------------------------------------------

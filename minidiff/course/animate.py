@@ -18,6 +18,8 @@ from PIL import Image
 from minidiff.course import page, plots
 from minidiff.data.clips import encode
 
+FILM, CONTROLS = 560, 44  # a small clip is enlarged up to this width; pixels below a clip for the browser's controls
+
 
 def figure_frame(fig: Figure) -> np.ndarray:
     """A figure as a frame of a clip: uint8 (H, W, 3), closing the figure.
@@ -77,10 +79,10 @@ def animation(
     alt: str,
     fps: float = 12,
     labels: Sequence[str] = (),
-    poster: int = -1,
+    poster: int = 0,
     flickers: bool = False,
 ) -> None:
-    """Put a clip on the page: a filmstrip of six frames, then the clip, paused, on its `poster` frame.
+    """Put a clip on the page: a filmstrip of six frames, then the clip, paused, on its `poster` frame (the first).
 
     `frames` is uint8 (T, H, W, 3), `labels` names each frame (default: seconds), `alt` says what happens.
     `flickers=True` says so above the clip. Returns nothing. Noise is what costs bytes: give grids of images
@@ -116,17 +118,19 @@ def loop(clips: Any, fps: float = 6, times: int = 2) -> bytes:
     return buffer.getvalue()
 
 
-def video(frames: Any, *, alt: str, fps: float = 12, poster: int = -1, flickers: bool = False) -> None:
+def video(frames: Any, *, alt: str, fps: float = 12, poster: int = 0, flickers: bool = False) -> None:
     """The clip alone, paused, without a filmstrip. Arguments as in `animation`."""
     alt, clip = page.described(alt), checked(frames)
     still = io.BytesIO()
     Image.fromarray(clip[poster]).save(still, "jpeg", quality=80, optimize=True)
     video, still = (base64.b64encode(x).decode() for x in (mp4(clip, fps), still.getvalue()))
-    words = html.escape(alt)
+    words, (high, wide) = html.escape(alt), clip.shape[1:3]
+    shown = clip_width(clip) * max(1, FILM // wide)  # in whole pixels: small clips stay crisp
     # In a notebook that is not trusted, JupyterLab drops aria-label and keeps title: it names the clip too.
     markup = (
-        f'<video controls muted loop playsinline preload="metadata" width="{clip_width(clip)}" '
-        f'style="max-width:100%" aria-label="{words}" title="{words}" '
+        f'<video controls muted loop playsinline preload="metadata" width="{shown}" '
+        f'style="max-width:100%;aspect-ratio:{shown}/{round(high * shown / wide) + CONTROLS};object-fit:contain;'
+        f'object-position:top{";image-rendering:pixelated" * (shown > wide)}" aria-label="{words}" title="{words}" '
         f'poster="data:image/jpeg;base64,{still}" '
         f'src="data:video/mp4;base64,{video}">{words}</video>'
     )

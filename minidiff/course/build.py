@@ -28,7 +28,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from minidiff.course import contract, page
+from minidiff.course import contents, contract, front, page
 from minidiff.files import atomic_write, outputs, root
 from minidiff.scale import SCALES
 from minidiff.threads import share
@@ -60,8 +60,23 @@ def sources(house: Path) -> dict[str, NotebookNode]:
     """All chapters as `{NN_slug: notebook}`. ValueError where metadata or prerequisites are wrong."""
     paths = sorted((house / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
     chapters = {path.stem: read_source(path) for path in paths}
-    contract.check_order({name: nb.metadata.minidiff for name, nb in chapters.items()})
+    about = {name: nb.metadata.minidiff for name, nb in chapters.items()}
+    contract.check_order(about)
+    for name, nb in chapters.items():  # the last line of a page leads on
+        nb.cells.append(nbformat.v4.new_markdown_cell(contents.footer(about, name), metadata=contract.NAV))
+        nb.cells[-1].id = f"{nb.metadata.minidiff['slug']}-{len(nb.cells):03d}"
     return chapters
+
+
+def relink(house: Path, chapters: Mapping[str, NotebookNode]) -> None:
+    """Bring the last line of pages up to date that were not built just now: their neighbours may be new."""
+    for name, nb in chapters.items():
+        done = built(house, name)
+        if done and nb.cells[-1].source != (old := done.cells[-1]).source:
+            if old.metadata == contract.NAV:
+                done.cells.pop()
+            done.cells.append(nb.cells[-1])
+            atomic_write(house / "notebooks" / f"{name}.ipynb", (nbformat.writes(done) + "\n").encode())
 
 
 def execute(nb: NotebookNode, name: str, folder: Path, scale: str, timeout: float = 1800) -> None:
@@ -130,7 +145,7 @@ def table(house: Path, chapters: Mapping[str, NotebookNode]) -> str:
         measured = done.metadata.get("minidiff", {}) if done else {}
         seconds = {"seconds": measured["seconds"]} if measured.get("scale") == "laptop" else {}
         about[name] = contract.authored(nb, name) | seconds
-    return contract.course_map(about)
+    return front.course_map(about, front.plan(house)["planned"])
 
 
 def check(house: Path) -> list[str]:
@@ -143,7 +158,7 @@ def check(house: Path) -> list[str]:
     pages = {path.stem for path in (house / "notebooks").glob("*.ipynb")}
     found += [f"{name}: a page without a source" for name in sorted(pages - set(chapters))]
     readme = (house / "README.md").read_text(encoding="utf-8")
-    if contract.with_map(readme, table(house, chapters)) != readme:
+    if front.with_map(readme, table(house, chapters)) != readme:
         found.append("README.md: its map is not current")
     return found
 
@@ -205,8 +220,10 @@ def main(argv: list[str] | None = None, house: Path | None = None) -> int:
             print(f"{name}: {nb.metadata.minidiff.seconds:.1f} s, {path.stat().st_size / 1e6:.2f} MB")
             print("".join(f"  {problem}\n" for problem in contract.problems(nb)), end="")
         if not args.render:
+            relink(house, chapters)
+            front.write_pictures(house, {name: built(house, name) for name in chapters})
             readme = house / "README.md"
-            text = contract.with_map(readme.read_text(encoding="utf-8"), table(house, chapters))
+            text = front.with_map(readme.read_text(encoding="utf-8"), table(house, chapters))
             atomic_write(readme, text.encode())
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         print(f"build: {error}", file=sys.stderr)

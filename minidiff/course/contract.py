@@ -1,12 +1,11 @@
 """What a chapter promises, checked: its metadata, its place among the others, its pages, its sources.
 
 A chapter says about itself, in the header of its source under `jupyter: minidiff:`, the keys of `AUTHORED`;
-the builder adds the keys of `MEASURED`. README's map is made from both. `problems` reads a built notebook as
+the builder adds the keys of `MEASURED`. `problems` reads a built notebook as
 a strict reader would (DESIGN.md, section 6). Nothing here runs code or writes a file.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -31,8 +30,8 @@ AUTHORED = {
     "version": str,  # of minidiff
 }
 MEASURED = ("seconds", "scale", "device", "date")
+NAV = {"tags": ["nav"]}  # of the line that the builder puts at a page's end
 TRACKS = ("core", "extra", "workshop")
-MAP = ("<!-- map -->", "<!-- /map -->")
 # What stages a lesson: a cell that calls one of these is tagged `stage`, unless an idea is built or checked in it
 STAGING = (
     r"(?<![\w.])(figure|show|slideshow|animation|reel|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
@@ -75,38 +74,6 @@ def check_order(chapters: Mapping[str, Mapping[str, Any]]) -> None:
         raise ValueError(f"prerequisites go in a circle: {' <- '.join(error.args[1])}") from None
 
 
-def course_map(chapters: Mapping[str, Mapping[str, Any]]) -> str:
-    """README's table of the course, with its markers. `chapters` is `{NN_slug: metadata}`.
-
-    Where a chapter has no key `seconds` (of a run at laptop scale) its minutes are left open.
-    Example: `course_map({"00_start": metadata}).startswith("<!-- map -->")`.
-    """
-    rows = ["| | chapter | what it shows | minutes on a laptop | hours for you | exercises |"]
-    rows.append("|--:|---|---|--:|--:|--:|")
-    for name, chapter in sorted(chapters.items()):
-        minutes = math.ceil(chapter["seconds"] / 60) if "seconds" in chapter else "-"
-        link = f"[{chapter['title']}](notebooks/{name}.ipynb)"
-        cells = [
-            name[:2],
-            link,
-            chapter["claim"],
-            minutes,
-            f"{chapter['hours_learner']:g}",
-            len(chapter["exercises"]),
-        ]
-        rows.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([MAP[0], *rows, MAP[1]])
-
-
-def with_map(readme: str, table: str) -> str:
-    """README's text with `table` between its markers. ValueError where there is not one pair of them."""
-    before, start, rest = readme.partition(MAP[0])
-    _, end, after = rest.partition(MAP[1])
-    if not start or not end or MAP[0] in after:
-        raise ValueError(f"README.md has not one pair of markers {MAP[0]} ... {MAP[1]}: the map goes between them")
-    return before + table + after
-
-
 def difference(source: NotebookNode, built: NotebookNode) -> str | None:
     """The first difference of a built notebook from its source: a cell's kind, text or tags, or metadata."""
     for i in range(max(len(source.cells), len(built.cells))):
@@ -133,7 +100,7 @@ def first_line(cell: NotebookNode) -> str:
 
 def prose(nb: NotebookNode) -> int:
     """Words of Markdown, without code, tags and the addresses of links; a formula counts as one word."""
-    text = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    text = "\n\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown" and cell.metadata != NAV)
     text = re.sub(r"```.*?```|</?[a-zA-Z][^>]*>|\]\([^)]*\)", " ", text, flags=re.DOTALL)
     text = re.sub(r"\$\$.+?\$\$|\$[^$]+\$|`[^`]+`", " formula ", text, flags=re.DOTALL)
     return len(re.findall(r"[^\W_][\w'’-]*", text))

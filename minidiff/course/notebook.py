@@ -5,6 +5,7 @@ Pictures, widgets, exercises, bets and tables. What the course teaches is never 
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,11 +14,12 @@ from torch import Tensor
 import minidiff
 from minidiff.bars import tqdm
 from minidiff.course import animate, first, page, widgets
+from minidiff.course import contents as ways
 from minidiff.course import reel as reels
 from minidiff.course.animate import figure_frame
 from minidiff.course.check import check, hint, solution
 from minidiff.course.plots import COLOURS, figure, filled, image_grid, lines, panels, scatter, tile
-from minidiff.course.progress import bet, bets, predict, reveal
+from minidiff.course.progress import bet, bets, predict, reveal, summary
 from minidiff.sweeps import recorded
 from minidiff.threads import free_cores
 
@@ -27,6 +29,7 @@ __all__ = [
     "bet",
     "bets",
     "check",
+    "contents",
     "figure",
     "figure_frame",
     "filled",
@@ -125,6 +128,11 @@ def play(draw: Callable[..., Figure | Tensor], *, alt: str | Callable[..., str],
     """A picture, or clips, with controls in a live notebook, marked "live". See `widgets.play`."""
     widgets.play(draw, alt=alt, **controls)
     _marked("live: computed as you drag")
+
+
+def contents() -> None:
+    """The course's pages, each a click away; in a live notebook with how many exercises of each are solved."""
+    say(ways.table(ways.chapters(Path.cwd()), summary() if page.live() else None))
 
 
 def table(header: list[str], rows: list[list[Any]]) -> None:

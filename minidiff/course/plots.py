@@ -20,6 +20,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
@@ -255,7 +256,11 @@ def filled(ax: Axes, x: Any, density: Any, kind: Kind = "data", label: str = "",
     ax.fill_between(x, base, y, color=colour(kind), alpha=0.05 if kind == "exact" else 0.22, linewidth=0)
     ax.plot(x, y, color=colour(kind), dashes=DASHES.get(kind, (None, None)))
     at = (x[y.argmax()], y.max())
-    ax.annotate(label, at, (0, 4), textcoords="offset points", ha="center", color=ink(kind), fontsize=8.5)
+    wide, high = 0.25 * np.ptp(x), 0.15 * max(y.max(), 1e-9)
+    named = [t.xy for t in ax.texts if isinstance(t, Annotation) and t.get_text()]
+    near = [xy for xy in named if abs(xy[0] - at[0]) < wide and abs(xy[1] - at[1]) < high]
+    up = 4 + 11 * len(near)  # above the names that are there
+    ax.annotate(label, at, (0, up), textcoords="offset points", ha="center", color=ink(kind), fontsize=8.5)
 
 
 def lines(ax: Axes, x: Any, series: Mapping[str, Any], kinds: Sequence[Kind] = ()) -> None:

@@ -32,7 +32,7 @@ def reel(clips: Mapping[str, Tensor], *, alt: str, fps: float = 6, sheet: int = 
         page.png(plots.image_grid(_stack(stills), len(chosen), titles=titles, rows=names)), f"Contact sheet: {alt}"
     )
     film = np.stack([side_by_side(clips, i) for i in range(frames)])
-    animate.video(film, alt=alt, fps=fps, poster=0, flickers=flickers)
+    animate.video(film, alt=alt, fps=fps, flickers=flickers)
     if page.live() and frames > 1:
         widgets.player(
             film, [f"Frame {i + 1} of {frames}" for i in range(frames)], "frame", round(1000 / fps), repeat=True

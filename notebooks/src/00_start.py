@@ -104,7 +104,13 @@ slideshow(
 #
 # One path in one notation: from a single noisy number to a video model that remembers its characters. You write the idea of each chapter yourself, in five to fifteen lines, and compare them with the package `minidiff`, which is small enough to read. Whenever possible we compare with the *exact* answer, too. Where a well-known text gets something wrong, we run the wrong line and look at what it produces.
 #
-# Four things happen in every chapter. You **predict** before you see. You **build** the part that matters. You **measure**, beside something that ought to fail. You **play** with a control until you can say what it does.
+# Four things happen in every chapter. You **predict** before you see. You **build** the part that matters. You **measure**, beside something that ought to fail. You **play** with a control until you can say what it does. These are the chapters; each page ends with a link to the next.
+
+# %% tags=["core", "stage"]
+contents()
+
+# %% [markdown]
+# Tomorrow, start the course as you did today (`make course`): your pages are as you left them, with their pictures, and your answers and bets are kept. Controls wake up when you run their cells again; *Run > Run All Cells* wakes a whole page.
 #
 # ## The notation
 #

@@ -1,0 +1,93 @@
+"""README as a shop window: the table of the course, with a picture a chapter, made from the pages themselves.
+
+Chapters that are not written yet are in the table too, under a picture of noise. `notebooks/src/plan.yml` names them,
+and says which picture of its page stands for a chapter.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from nbformat import NotebookNode
+from PIL import Image, ImageOps
+
+from minidiff.files import atomic_write
+
+MAP = ("<!-- map -->", "<!-- /map -->")
+SIZE = (200, 128)  # pixels of a chapter's picture
+
+
+def plan(house: Path) -> dict[str, Any]:
+    """`pictures` and `planned` of plan.yml; both empty where there is none."""
+    path = house / "notebooks" / "src" / "plan.yml"
+    return {"pictures": {}, "planned": {}} | (yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {})
+
+
+def course_map(
+    chapters: Mapping[str, Mapping[str, Any]], planned: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
+    """README's table of the course, with its markers. `chapters` is `{NN_slug: metadata}`, `planned` as in plan.yml.
+
+    Where a chapter has no key `seconds` (of a run at laptop scale) its minutes are left open.
+    Example: `course_map({"00_start": metadata}).startswith("<!-- map -->")`.
+    """
+    head = ["", "", "chapter", "what it shows", "minutes on a laptop", "hours for you", "exercises"]
+    rows = {}
+    for name, about in chapters.items():
+        minutes = math.ceil(about["seconds"] / 60) if "seconds" in about else "-"
+        link, hours = f"[{about['title']}](notebooks/{name}.ipynb)", f"{about['hours_learner']:g}"
+        rows[name[:2]] = [_picture(name[:2]), link, about["claim"], minutes, hours, len(about["exercises"])]
+    for number, about in (planned or {}).items():
+        rows[number] = [_picture("planned"), f"{about['title']} *(planned)*", about["shows"], "", "", ""]
+    lines = [[number, *(str(cell).replace("|", "\\|") for cell in row)] for number, row in sorted(rows.items())]
+    table = ["| " + " | ".join(line) + " |" for line in [head, *lines]]
+    return "\n".join([MAP[0], table[0], "|--:|---|---|---|--:|--:|--:|", *table[1:], MAP[1]])
+
+
+def _picture(name: str) -> str:
+    return f'<img src="notebooks/pictures/{name}.png" alt="" width="{SIZE[0] // 2}">'
+
+
+def with_map(readme: str, table: str) -> str:
+    """README's text with `table` between its markers. ValueError where there is not one pair of them."""
+    before, start, rest = readme.partition(MAP[0])
+    _, end, after = rest.partition(MAP[1])
+    if not start or not end or MAP[0] in after:
+        raise ValueError(f"README.md has not one pair of markers {MAP[0]} ... {MAP[1]}: the map goes between them")
+    return before + table + after
+
+
+def thumbnail(nb: NotebookNode, number: int) -> bytes | None:
+    """Picture `number` of a built page as a small PNG of `SIZE`; None where it has no picture."""
+    outputs = [out.get("data", {}) for cell in nb.cells for out in cell.get("outputs", [])]
+    pictures = [data["image/png"] for data in outputs if "image/png" in data]
+    if not pictures:
+        return None
+    image = Image.open(io.BytesIO(base64.b64decode(pictures[min(number, len(pictures) - 1)]))).convert("RGB")
+    return _small(ImageOps.pad(image, SIZE, Image.Resampling.LANCZOS, color="white"))
+
+
+def noise() -> bytes:
+    """The picture of what is not there yet."""
+    grey = np.random.default_rng(0).normal(128, 60, (SIZE[1] // 4, SIZE[0] // 4)).clip(0, 255).astype(np.uint8)
+    return _small(Image.fromarray(grey).resize(SIZE, Image.Resampling.NEAREST))
+
+
+def _small(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def write_pictures(house: Path, pages: Mapping[str, NotebookNode | None]) -> None:
+    """Write `notebooks/pictures`: one for each of these chapters, `{NN_slug: page}`, and the noise of the planned."""
+    chosen, folder = plan(house)["pictures"], house / "notebooks" / "pictures"
+    made = {name[:2]: thumbnail(nb, chosen.get(name[:2], 0)) for name, nb in pages.items() if nb}
+    for name, picture in ({"planned": noise()} | made).items():
+        if picture:
+            atomic_write(folder / f"{name}.png", picture)
