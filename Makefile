@@ -1,6 +1,6 @@
 # Two commands matter: `make course` and `make test`. Without make: python -m minidiff.course.start
 PYTHON ?= python3
-VERBS := course hello setup doctor test
+VERBS := course hello setup doctor test site
 
 .DEFAULT_GOAL := help
 .PHONY: help clean python $(VERBS)
@@ -11,6 +11,7 @@ help:
 	@echo "make doctor   set up and check this machine"
 	@echo "make setup    make .venv with the pinned dependencies"
 	@echo "make test     set up and run every check and test, notebooks included"
+	@echo "make site     write the course as pages to read without running anything: outputs/site"
 	@echo "make clean    remove .venv and caches; your work/ and outputs/ stay"
 	@echo "another Python: make course PYTHON=python3.12"
 

@@ -13,11 +13,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from minidiff.course import contents, site
 from minidiff.course.start import lab_command
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge", "msedge")
 CHROME = os.environ.get("MINIDIFF_CHROME") or next(filter(None, map(shutil.which, CHROMES)), None)
 pytestmark = pytest.mark.skipif(not CHROME, reason=f"no browser of {', '.join(CHROMES)}, nor MINIDIFF_CHROME")
+ROOT = Path(__file__).parents[1]
 TOKEN = "minidiff"
 
 
@@ -169,3 +171,50 @@ def test_a_late_cell_says_what_to_run_first(chrome, lab):
     page.evaluate(run)
     told(page, "Cells build on one another").wait_for()
     page.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The course as pages to read, in a folder of its own."""
+    return site.write_site(ROOT, tmp_path_factory.mktemp("site") / "site").parent
+
+
+def test_the_site_reads_from_first_to_last_page_without_a_network(chrome, pages):
+    assert sum(path.stat().st_size for path in pages.rglob("*") if path.is_file()) < 60e6
+    asked = []
+    page = chrome.new_page(viewport={"width": 1300, "height": 1000})
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"file://{pages}/index.html")
+    chapters = contents.chapters(ROOT / "notebooks")
+    for name, about in chapters.items():  # the list of contents and the table, then next by next
+        assert page.get_by_role("link", name=about["title"], exact=True).first.get_attribute("href") == f"{name}.html"
+    films = formulas = 0
+    for name, about in chapters.items():
+        page.locator("a.next-page").click()
+        page.wait_for_url(f"**/{name}.html")
+        assert page.get_by_role("heading", level=1).inner_text() == f"{name[:2]} · {about['title']}"
+        assert page.evaluate("[...document.images].every(x => x.alt || x.closest('td') || x.closest('.sidebar-brand'))")
+        assert page.locator("details.hide").count() and not page.locator("details.hide[open]").count()
+        films, formulas = films + page.locator("video").count(), formulas + page.locator("math").count()
+        assert not page.get_by_text("$x").count()
+    page.locator("a.prev-page").click()
+    page.wait_for_url(f"**/{list(chapters)[-2]}.html")
+    assert films > 10 and formulas > 5
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_films_of_the_site_play_and_its_search_finds(chrome, pages):
+    page = chrome.new_page(viewport={"width": 1300, "height": 1000})
+    page.goto(f"file://{pages}/00_start.html")
+    film = page.locator("video").first
+    before = film.screenshot()
+    assert (
+        film.evaluate("async x => { await x.play(); await new Promise(r => setTimeout(r, 700)); return x.currentTime }")
+        > 0.2
+    )
+    assert film.screenshot() != before
+    page.get_by_placeholder("Search").fill("bounces")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="00 · Start here").nth(1).wait_for()
+    page.goto(f"file://{pages}/search.html?q=xylophone")
+    page.get_by_text("did not match any documents").wait_for()

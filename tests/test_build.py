@@ -2,17 +2,20 @@
 
 import os
 import re
+import runpy
 import shutil
+import subprocess
 import sys
 from html import unescape
 from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from minidiff.course import build, contract, front
+from minidiff.course import badges, build, contract, front
 
 HEADER = """# ---
 # jupyter:
@@ -356,3 +359,45 @@ def test_staging_is_folded_on_the_page_and_in_its_html(house):
     html = build.render(house, "00_start", house).read_text()
     folded = [part.split("</details>")[0] for part in html.split("<details")[1:]]
     assert len(folded) == 1 and "staged" in folded[0] and "idea" not in folded[0] and "idea" in html
+
+
+# ---- badges ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["https://github.com/ada/mini.diff.git", "git@github.com:ada/mini.diff.git", "github.com/ada/mini.diff/"]
+)
+def test_badges_are_for_the_address_that_a_clone_comes_from(tmp_path, monkeypatch, capsys, address):
+    monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "SHA256SUMS").touch()
+    for words in (["init", "-q"], ["remote", "add", "origin", address]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    (tmp_path / "README.md").write_text("# A\n\n<!-- badges -->\nnone yet\n<!-- /badges -->\n\nThe end.\n")
+    assert badges.main([]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "colab.research.google.com/github/ada/mini.diff/blob/main/notebooks/00_start.ipynb" in text
+    assert "mybinder.org/v2/gh/ada/mini.diff/main?urlpath=lab/tree/notebooks/00_start.ipynb" in text
+    assert "git clone -q --depth 1 https://github.com/ada/mini.diff minidiff" in text and "none yet" not in text
+    assert badges.main(["github.com/bob/b"]) == 0 and "bob/b" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "README.md").read_text().endswith("<!-- /badges -->\n\nThe end.\n")
+    capsys.readouterr()
+    assert badges.main(["https://example.org/ada/x"]) == 1
+    assert capsys.readouterr().err.startswith("badges: https://example.org/ada/x: Colab and Binder need")
+
+
+def test_what_badges_lead_to_is_there(monkeypatch):
+    """The first page, Colab's script, and what Binder installs."""
+    house = Path(__file__).parents[1]
+    assert (house / badges.FIRST).is_file() and "%run minidiff/colab.py" in badges.badges("a/b")
+    calls = []
+    monkeypatch.setattr(subprocess, "run", lambda words, check: calls.append(words))
+    monkeypatch.chdir(house)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path("colab.py", run_name="__main__")
+    assert calls[0][-1] == f"{house}[course]" and Path.cwd() == house / "notebooks" and sys.path[0] == str(house)
+    lines = (house / "binder" / "requirements.txt").read_text().splitlines()
+    assert lines[-1] == "-e .[course]" and (house / "binder" / lines[1].removeprefix("-c ")).resolve().is_file()
+    workflow = yaml.safe_load((house / ".github" / "workflows" / "site.yml").read_text())
+    steps = workflow["jobs"]["site"]["steps"]
+    assert {"run": "make site"} in steps and {"path": "outputs/site"} in [step.get("with") for step in steps]

@@ -272,7 +272,7 @@ def test_animation_is_a_filmstrip_then_a_paused_clip(outputs):
     poster = Image.open(io.BytesIO(base64.b64decode(tag.split("data:image/jpeg;base64,")[1].split('"')[0])))
     assert np.asarray(poster).max() < 5, "the poster is the first frame: play begins where it stands"
     # small clips are enlarged, and the browser's controls have room of their own
-    assert 'width="560" style="max-width:100%;aspect-ratio:560/604;' in tag and "image-rendering:pixelated" in tag
+    assert 'width="560" style="max-width:100%;aspect-ratio:560/632;' in tag and "image-rendering:pixelated" in tag
     outputs.clear()
     animate.animation(ramp(), alt=ALT)
     assert "flickers" not in outputs[1][0]["text/html"]

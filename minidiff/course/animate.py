@@ -18,7 +18,7 @@ from PIL import Image
 from minidiff.course import page, plots
 from minidiff.data.clips import encode
 
-FILM, CONTROLS = 560, 44  # a small clip is enlarged up to this width; pixels below a clip for the browser's controls
+FILM, CONTROLS = 560, 72  # a small clip is enlarged up to this width; pixels below a clip for the browser's controls
 
 
 def figure_frame(fig: Figure) -> np.ndarray:

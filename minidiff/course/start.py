@@ -1,9 +1,10 @@
-"""Set up and open the course: `python -m minidiff.course.start [setup|doctor|hello|course|test]`.
+"""Set up and open the course: `python -m minidiff.course.start [setup|doctor|hello|course|test|site]`.
 
 A verb is a list of stages, and each goes on where the one before ends: `setup` (a `.venv` with the pinned
 dependencies), `doctor`, `hello` (a clip from a sentence, with shipped weights), `course` (JupyterLab on a copy of the
-notebooks in `work/`). `test` sets up likewise and runs every check. A stage that was done is seen to be done,
-so a verb is safe to run twice, or again after it was killed. Only the standard library is used.
+notebooks in `work/`). `test` sets up likewise and runs every check, `site` writes the course as pages to read. A stage
+that was done is seen to be done, so a verb is safe to run twice, or again after it was killed. Only the standard
+library is used.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ from minidiff.files import atomic_write
 from minidiff.threads import cores, share
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4}  # how many stages follow the set-up
-EXTRAS = {"test": ("course", "dev", "peers")}  # every other verb: ("course",)
+VERBS = {"setup": 0, "doctor": 1, "hello": 2, "course": 4, "test": 4, "site": 1}  # how many stages follow the set-up
+EXTRAS = {"test": ("course", "dev", "peers", "site"), "site": ("course", "site")}  # every other verb: ("course",)
 HELLO = ROOT / "outputs" / "hello.mp4"
 STAMPS = ROOT / "outputs" / ".stages.json"
 SENTENCE = "a red circle bounces and a blue square drifts right"
@@ -164,7 +165,8 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
             note=None,
         ),
     ]
-    return ([] if here else setup) + (test if verb == "test" else course)[: VERBS[verb]]
+    site: list[Stage] = [tool("pages to read", "minidiff.course.site", trouble="the site is not written: see above")]
+    return ([] if here else setup) + {"test": test, "site": site}.get(verb, course)[: VERBS[verb]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
