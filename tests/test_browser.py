@@ -124,12 +124,16 @@ def test_a_first_day_and_the_next(chrome, lab):
     # a still hides behind its living panel
     assert page.locator("[data-still]").first.is_hidden()
 
-    # arrow keys belong to the control that has the focus, not to the notebook
+    # arrow keys belong to the control that has the focus, not to the notebook; they look, and Enter bets
     page.get_by_label("one", exact=True).focus()
     page.keyboard.press("Space")
     told(page, "You predicted A: one. The answer is C: all.").wait_for()
     page.keyboard.press("ArrowDown")
-    page.wait_for_function("document.activeElement.parentElement.innerText.trim() == 'twelve'")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.activeElement.parentElement.innerText.trim() == 'all'")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.get_by_label("all", exact=True).click()
     slider = page.get_by_role("slider", name="t", exact=True)
     slider.focus()
     page.keyboard.press("ArrowRight")
@@ -138,13 +142,17 @@ def test_a_first_day_and_the_next(chrome, lab):
     page.keyboard.press("End")
     page.wait_for_timeout(500)
     kept = [json.loads(line) for line in (work / "progress.jsonl").read_text().splitlines()]
-    assert [entry.get("choice", entry.get("percent")) for entry in kept] == ["one", "twelve", 100]
+    assert [entry.get("choice", entry.get("percent")) for entry in kept] == ["one", "twelve", "all", 100]
     assert page.evaluate("document.querySelector('.jp-Cell.jp-mod-active .jp-InputArea').innerText").count("bet(")
 
-    # play moves to the end and stops there
-    page.get_by_title("Play all 8 pictures").click()
-    told(page, "Picture 8 of 8: t = 7").wait_for()
-    page.get_by_title("Play all 8 pictures").wait_for()
+    # play moves to the end and stops there, and the second time it takes as long: 250 ms a picture at least
+    for _ in range(2):
+        began = time.perf_counter()
+        page.get_by_title("Play all 8 pictures").click()
+        page.get_by_title("Pause", exact=True).wait_for()
+        told(page, "Picture 8 of 8: t = 7").wait_for()
+        page.get_by_title("Play all 8 pictures").wait_for()
+        assert time.perf_counter() - began > 7 * 0.25
 
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     page.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
@@ -152,7 +160,9 @@ def test_a_first_day_and_the_next(chrome, lab):
     shut(lab)
     page = opened(chrome, lab, "day.ipynb")
     page.locator("[data-still] img").first.wait_for()
-    told(page, "Run this cell to move").wait_for()
+    told(page, "Run the cells up to here to move").wait_for()
+    told(page, "all (your bet)").wait_for()
+    told(page, "Your bet: 100%").wait_for()
     page.wait_for_timeout(1500)
     assert not [x for x in told(page, "Error displaying widget").all() if x.is_visible()]
     assert told(page, "30/30").is_visible()

@@ -222,7 +222,8 @@ def test_wrong_metadata_are_named(house, capsys, old, new, said):
 def test_the_map_shows_every_chapter_and_minutes_of_laptops_only(first):
     readme = (first / "README.md").read_text()
     assert readme.startswith("# A course\n\n<!-- map -->\n") and readme.endswith("<!-- /map -->\n\nThe end.\n")
-    rows = readme.splitlines()[5:7]
+    assert "2 of 2 chapters are written: about 2 hours" in readme
+    rows = readme.splitlines()[7:9]
     assert 'alt="" width="100"> |' in rows[0]
     assert (
         rows[0].replace(front._picture("00") + " | ", "")
@@ -254,6 +255,26 @@ def test_a_new_chapter_is_linked_from_the_one_before_without_running_it(house):
     nb = page(house, "01_next")
     assert nb.cells[-1].source.endswith("[02 · last: a | b →](02_last.ipynb)")
     assert nb.cells[:-1] == untouched.cells[:-1] and build.main(["--check"], house) == 0
+
+
+def test_the_list_of_chapters_on_a_page_is_kept_current_without_running_it(house, capsys):
+    source = house / "notebooks" / "src" / "00_start.py"
+    source.write_text(source.read_text() + "\n# %%\nfrom minidiff.course.notebook import contents\n\ncontents()\n")
+    assert build.main(["00", "--scale", "smoke"], house) == 0
+    write(house, "02_last", START.replace("start", "last"), before="[next]")
+    assert build.main(["02", "--scale", "smoke"], house) == 0
+    (data,) = build.listings(page(house, "00_start"))
+    assert "[last: a \\| b](02_last.ipynb)" in data["text/markdown"] and build.main(["--check"], house) == 0
+    nb = page(house, "00_start")
+    build.listings(nb)[0]["text/markdown"] = "| old |"
+    nbformat.write(nb, house / "notebooks" / "00_start.ipynb")
+    capsys.readouterr()
+    assert build.main(["--check"], house) == 1 and "00_start: its list of chapters" in capsys.readouterr().out
+
+
+def test_a_chapter_is_written_or_planned_and_not_both():
+    with pytest.raises(ValueError, match="plan.yml: chapter 00 is written"):
+        front.course_map({"00_start": {"title": "", "claim": "", "hours_learner": 1, "exercises": []}}, {"00": {}})
 
 
 def test_a_laptop_run_reaches_the_map(house):
@@ -331,6 +352,7 @@ def test_a_good_page_has_no_problems():
         ("c[2].source = 'pass'", "no predict(...)"),
         ("c[1].metadata.tags = ['core']", "is not tagged stage: 'show(fig)'"),
         ("c[1].metadata.pop('jupyter')", "tagged stage, and not folded: 'show(fig)'"),
+        ('c[1].source = \'reveal("a.b", "25", "why")\\nshow(fig)\'', "its first line tells the answer"),
         ("c[4].metadata = c[1].metadata", "an idea or an exercise, and tagged stage: 'check("),
     ],
 )
@@ -365,19 +387,24 @@ def test_staging_is_folded_on_the_page_and_in_its_html(house):
 
 
 @pytest.mark.parametrize(
-    "address", ["https://github.com/ada/mini.diff.git", "git@github.com:ada/mini.diff.git", "github.com/ada/mini.diff/"]
+    "address, branch",
+    [
+        ("https://github.com/ada/mini.diff.git", "main"),
+        ("git@github.com:ada/mini.diff.git", "master"),
+        ("github.com/ada/mini.diff/", "main"),
+    ],
 )
-def test_badges_are_for_the_address_that_a_clone_comes_from(tmp_path, monkeypatch, capsys, address):
+def test_badges_are_for_the_address_that_a_clone_comes_from(tmp_path, monkeypatch, capsys, address, branch):
     monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "SHA256SUMS").touch()
-    for words in (["init", "-q"], ["remote", "add", "origin", address]):
+    for words in (["init", "-q", "-b", branch], ["remote", "add", "origin", address]):
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
     (tmp_path / "README.md").write_text("# A\n\n<!-- badges -->\nnone yet\n<!-- /badges -->\n\nThe end.\n")
     assert badges.main([]) == 0
     text = (tmp_path / "README.md").read_text()
-    assert "colab.research.google.com/github/ada/mini.diff/blob/main/notebooks/00_start.ipynb" in text
-    assert "mybinder.org/v2/gh/ada/mini.diff/main?urlpath=lab/tree/notebooks/00_start.ipynb" in text
+    assert f"colab.research.google.com/github/ada/mini.diff/blob/{branch}/notebooks/00_start.ipynb" in text
+    assert f"mybinder.org/v2/gh/ada/mini.diff/{branch}?urlpath=lab/tree/notebooks/00_start.ipynb" in text
     assert "git clone -q --depth 1 https://github.com/ada/mini.diff minidiff" in text and "none yet" not in text
     assert badges.main(["github.com/bob/b"]) == 0 and "bob/b" in (tmp_path / "README.md").read_text()
     assert (tmp_path / "README.md").read_text().endswith("<!-- /badges -->\n\nThe end.\n")
@@ -397,7 +424,7 @@ def test_what_badges_lead_to_is_there(monkeypatch):
     runpy.run_path("colab.py", run_name="__main__")
     assert calls[0][-1] == f"{house}[course]" and Path.cwd() == house / "notebooks" and sys.path[0] == str(house)
     lines = (house / "binder" / "requirements.txt").read_text().splitlines()
-    assert lines[-1] == "-e .[course]" and (house / "binder" / lines[1].removeprefix("-c ")).resolve().is_file()
+    assert lines[-1] == "-e .[course]" and (house / "binder" / lines[2].removeprefix("-c ")).resolve().is_file()
     workflow = yaml.safe_load((house / ".github" / "workflows" / "site.yml").read_text())
     steps = workflow["jobs"]["site"]["steps"]
     assert {"run": "make site"} in steps and {"path": "outputs/site"} in [step.get("with") for step in steps]

@@ -482,12 +482,15 @@ def test_in_a_notebook():
         return [out.get("text") or out["data"] for out in notebook.cells[number].outputs]
 
     ask, still, buttons = shown(0)
-    assert ask["text/markdown"] == "**Predict.** How many?" and "<li>12</li><li>25</li>" in still["text/html"]
+    assert (
+        ask["text/markdown"] == "**Predict.** How many?"
+        and "<li>12 <em>(your bet)</em></li><li>25</li>" in still["text/html"]
+    )  # once it was placed
     assert "application/vnd.jupyter.widget-view+json" in buttons
     assert shown(1)[0]["text/markdown"] == "**You predicted A: 12. The answer is B: 25.**"  # opened by the next cell
     assert shown(2)[0]["text/markdown"] == "**You predicted A: 12. The answer is B: 25.**"
     assert (
-        shown(3)[-1] == "{'bet': 0}\n" and "12 <em>(your bet)</em>" in shown(3)[1]["text/html"]
+        shown(3)[-1] == "{'bet': 0}\n" and "25 <em>(your bet)</em>" in shown(3)[1]["text/html"]
     )  # the choice survives a second run
     assert shown(4)[0]["text/markdown"] == "**You predicted B: 25, and it holds.**"
     assert "".join(out for out in shown(5) if isinstance(out, str)) == "{}\n{'memory': 70}\n"

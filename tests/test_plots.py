@@ -27,7 +27,9 @@ def outputs(monkeypatch):
     found = type("Outputs", (list,), {"live": lambda _: monkeypatch.delenv("MINIDIFF_STATIC")})()
     monkeypatch.setenv("MINIDIFF_STATIC", "1")
     monkeypatch.setattr(page, "shell", lambda: SimpleNamespace(kernel=True))
-    monkeypatch.setattr("IPython.display.display", lambda data, raw, metadata: found.append((data, metadata)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, raw, metadata, display_id: found.append((data, metadata))
+    )
     yield found
     assert not plt.get_fignums(), "a figure was left open: the notebook would print it a second time"
 
@@ -375,7 +377,9 @@ def test_a_live_play_redraws_keeps_pictures_and_tells_errors(outputs):
     (still, _), _ = outputs
     assert "50% of the bar is black (cosine)." in still["text/html"] and "image/png" in still
     panel = panel_of(outputs)
-    assert f'data-still="{panel.still}"' in still["text/html"] and "Run this cell to move <code>t</code>" in str(still)
+    assert f'data-still="{panel.still}"' in still[
+        "text/html"
+    ] and "Run the cells up to here to move <code>t</code>" in str(still)
     assert [spec["label"] for spec in panel.controls] == ["t", "schedule"] and "slow" not in panel.controls[0]
     first = panel.picture
     move(panel, t=0.25)
@@ -384,7 +388,7 @@ def test_a_live_play_redraws_keeps_pictures_and_tells_errors(outputs):
     assert panel.words == "25% of the bar is black (linear)."
     move(panel, t=0.5, schedule=0)
     assert panel.picture == first and calls == [0.5, 0.25, 0.25], "a picture seen before is not drawn again"
-    move(panel, t=1.0)
+    move(panel, t=1)  # a browser's 1.0
     assert panel.words == "draw(1.0, cosine) failed: ArithmeticError: <t> is 1" and panel.picture == first
 
 
@@ -394,6 +398,8 @@ def test_whole_numbers_make_a_slider_of_whole_numbers(outputs):
     panel = panel_of(outputs)
     (spec,) = panel.controls
     assert (spec["label"], spec["digits"], spec["step"], panel.values) == ("n steps", 0, 1, {"n_steps": 3})
+    assert [widgets.described("x", (0.0, 1.0, step, 0.5))["digits"] for step in (0.25, 0.1, 1.0)] == [2, 1, 0]
+    assert widgets.described("x", (0.05, 1.0, 0.1, 0.5))["digits"] == 2
 
 
 def test_slideshow_is_a_filmstrip_then_a_player_that_waits(outputs):

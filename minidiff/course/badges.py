@@ -32,7 +32,8 @@ def badges(where: str, branch: str = "main") -> str:
         f"[![Open in Colab]({colab}/assets/colab-badge.svg)]({colab}/github/{where}/blob/{branch}/{FIRST})",
         f"[![Open in Binder]({binder}/badge_logo.svg)]({binder}/v2/gh/{where}/{branch}?urlpath=lab/tree/{FIRST})",
         "",
-        "In Colab, put a cell before a page's first one (Binder needs none):",
+        "In Colab, put this cell before a page's first one. Both show pages with their answers and keep nothing:",
+        "download your page and `work/progress.jsonl` before you close. Neither could be tried offline.",
         "",
         "```",
         f"!git clone -q --depth 1 https://github.com/{where} minidiff",
@@ -54,8 +55,9 @@ def main(argv: list[str] | None = None) -> int:
         _, end, after = rest.partition(MARKS[1])
         if not (start and end):
             raise ValueError(f"README.md lacks the markers {' and '.join(MARKS)}: the badges go between them")
-        where = place(given[0])
-        atomic_write(house / "README.md", (before + badges(where) + after).encode())
+        where, asked = place(given[0]), ["git", "-C", str(house), "branch", "--show-current"]
+        branch = subprocess.run(asked, capture_output=True, text=True).stdout.strip() or "main"
+        atomic_write(house / "README.md", (before + badges(where, branch) + after).encode())
     except (OSError, ValueError) as error:
         print(f"badges: {error}", file=sys.stderr)
         return 1

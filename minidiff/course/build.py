@@ -69,14 +69,30 @@ def sources(house: Path) -> dict[str, NotebookNode]:
 
 
 def relink(house: Path, chapters: Mapping[str, NotebookNode]) -> None:
-    """Bring the last line of pages up to date that were not built just now: their neighbours may be new."""
+    """Bring up to date what pages say of one another, and so depends on no cell's computing: the last line of each, and
+    the list of all chapters where a page shows it."""
     for name, nb in chapters.items():
-        done = built(house, name)
-        if done and nb.cells[-1].source != (old := done.cells[-1]).source:
-            if old.metadata == contract.NAV:
+        if (done := built(house, name)) and not said_of_others(house, nb, done):
+            if done.cells[-1].metadata == contract.NAV:
                 done.cells.pop()
             done.cells.append(nb.cells[-1])
+            for data in listings(done):
+                data["text/markdown"] = data["text/plain"] = contents.table(contents.chapters(house / "notebooks"))
             atomic_write(house / "notebooks" / f"{name}.ipynb", (nbformat.writes(done) + "\n").encode())
+
+
+def listings(done: NotebookNode) -> list[NotebookNode]:
+    """The outputs of a page that list all chapters."""
+    outs = [
+        out.get("data", {}) for cell in done.cells if "contents()" in cell.source for out in cell.get("outputs", [])
+    ]
+    return [data for data in outs if "text/markdown" in data]
+
+
+def said_of_others(house: Path, nb: NotebookNode, done: NotebookNode) -> bool:
+    """Whether a page's last line and its list of chapters are current."""
+    current = contents.table(contents.chapters(house / "notebooks"))
+    return done.cells[-1].source == nb.cells[-1].source and all(x["text/markdown"] == current for x in listings(done))
 
 
 def execute(nb: NotebookNode, name: str, folder: Path, scale: str, timeout: float = 1800) -> None:
@@ -155,6 +171,9 @@ def check(house: Path) -> list[str]:
         done = built(house, name)
         found.append(f"{name}: {contract.difference(nb, done) if done else 'there is no page'}")
     found = [line for line in found if not line.endswith(": None")]
+    for name, nb in chapters.items():
+        if (done := built(house, name)) and not contract.difference(nb, done) and not said_of_others(house, nb, done):
+            found.append(f"{name}: its list of chapters is not current: build any page to bring it up to date")
     pages = {path.stem for path in (house / "notebooks").glob("*.ipynb")}
     found += [f"{name}: a page without a source" for name in sorted(pages - set(chapters))]
     readme = (house / "README.md").read_text(encoding="utf-8")

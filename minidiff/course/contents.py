@@ -17,7 +17,7 @@ def chapters(folder: Path) -> dict[str, About]:
             about = json.loads(path.read_text(encoding="utf-8"))["metadata"]["minidiff"]
         except (OSError, ValueError, KeyError, TypeError):  # a learner's own notebook, or half of one
             continue
-        if "." not in path.stem:  # not the `.old` that an update set aside
+        if isinstance(about, dict) and about.get("slug") == path.stem.partition("_")[2]:  # not `02_reverse-Copy1`
             found[path.stem] = about
     return found
 
@@ -30,7 +30,8 @@ def table(found: dict[str, About], passed: dict[str, bool] | None = None) -> str
         done = f"{about['hours_learner']:g}"
         if passed is not None:
             done = f"{sum(passed.get(id, False) for id in about['exercises'])} of {len(about['exercises'])}"
-        rows.append(f"| {name[:2]} | [{about['title']}]({name}.ipynb) | {about['claim']} | {done} |")
+        title, claim = (about[key].replace("|", "\\|") for key in ("title", "claim"))
+        rows.append(f"| {name[:2]} | [{title}]({name}.ipynb) | {claim} | {done} |")
     return "\n".join(rows)
 
 

@@ -36,6 +36,7 @@ TRACKS = ("core", "extra", "workshop")
 STAGING = (
     r"(?<![\w.])(figure|show|slideshow|animation|reel|play|table|predict|reveal|bet|image_grid|panels|lines|filled)\("
 )
+TOLD = r"""reveal\( *["'][^"']*["'], *["'][^"'\n]*["'] *[,)]"""  # JupyterLab shows a folded cell's first line
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/svg+xml")
 
 
@@ -137,6 +138,8 @@ def problems(nb: NotebookNode) -> list[str]:
             found.append(f"an idea or an exercise, and tagged stage: {first_line(cell)}")
         if "stage" in tags and not cell.metadata.get("jupyter", {}).get("source_hidden"):
             found.append(f"tagged stage, and not folded: {first_line(cell)}")
+        if re.match(TOLD, cell.source.strip()):
+            found.append(f"its first line tells the answer: {first_line(cell)}")
         if cell.execution_count is None:
             found.append(f"not executed: {first_line(cell)}")
         for output in cell.outputs:

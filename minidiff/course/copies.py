@@ -40,45 +40,59 @@ def closed(cells: list[Cell]) -> list[Cell]:
 
 
 def quoted(cell: Cell) -> Cell:
-    """A newer cell of the course as a note below the learner's own: shown, and not run."""
-    fence = f"```python\n{text(cell)}\n```" if cell.get("cell_type") == "code" else text(cell)
-    note = (
-        "**New in the course.** You changed the cell above, and yours is kept. This is what the course says there now:"
-    )
-    source = note + "\n\n" + "\n".join(f"> {line}".rstrip() for line in fence.splitlines())
+    """A newer cell of the course as a note beside the learner's own: shown, and not run."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text(cell))), default=0))
+    words = f"{fence}python\n{text(cell)}\n{fence}" if cell.get("cell_type") == "code" else text(cell)
+    note = "**New in the course.** You changed this place, and your version is kept. The course now says here:"
+    source = note + "\n\n" + "\n".join(f"> {line}".rstrip() for line in words.splitlines())
     return {"cell_type": "markdown", "id": secrets.token_hex(4), "metadata": {}, "source": source}
 
 
-def changes(base: list[str], cells: list[Cell]) -> list[tuple[list[Cell], list[Cell]]]:
-    """For each key of `base`, and for its end: the cells put before it, and the cells that stand in its place."""
-    own = list(map(key, cells))
-    found: list[tuple[list[Cell], list[Cell]]] = [([], []) for _ in range(len(base) + 1)]
-    for _, a, a_end, b, b_end in SequenceMatcher(None, base, own, autojunk=False).get_opcodes():
-        pairs = min(a_end - a, b_end - b)  # cell against cell; what is left over is gone, or put in
-        for i in range(pairs):
-            found[a + i][1].append(cells[b + i])
-        found[a_end][0].extend(cells[b + pairs : b_end])
-    return found
+def changes(base: list[str], cells: list[Cell]) -> tuple[list[list[Cell]], list[list[Cell]], set[int]]:
+    """What became of `base`: cells put before each key (and after the last), cells in each key's place, and the keys
+    that belong with the one before, because so many cells became another number of cells."""
+    put: list[list[Cell]] = [[] for _ in range(len(base) + 1)]
+    place: list[list[Cell]] = [[] for _ in base]
+    joined: set[int] = set()
+    for kind, a, a_end, b, b_end in SequenceMatcher(None, base, list(map(key, cells)), autojunk=False).get_opcodes():
+        if kind == "insert":
+            put[a] += cells[b:b_end]
+        elif a_end - a == b_end - b:
+            for i in range(a_end - a):
+                place[a + i] = [cells[b + i]]
+        elif kind == "replace":
+            place[a], joined = cells[b:b_end], joined | set(range(a + 1, a_end))
+    return put, place, joined
 
 
 def merge(base: list[str], mine: list[Cell], theirs: list[Cell]) -> tuple[list[Cell], int]:
-    """`mine` and `theirs`, which both began as the cells with keys `base`, as one; and how many cells both changed.
+    """`mine` and `theirs`, which both began as the cells with keys `base`, as one; and how many places both changed.
 
-    Where both changed a cell mine stays, and theirs follows as a note.
+    Where both changed a place mine stays, and theirs follows as notes: never code that would run over mine.
     Example: `merge([key(a), key(b)], [a, mine], [new, b]) == ([new, mine], 0)`.
     """
+    put, own, joined = changes(base, mine)
+    others, other, also = changes(base, theirs)
+    starts = [i for i in range(len(base)) if i not in joined | also]
     merged: list[Cell] = []
     both = 0
-    for was, (put, own), (others, other) in zip([*base, None], changes(base, mine), changes(base, theirs), strict=True):
-        merged += put if list(map(key, put)) == list(map(key, others)) else others + put
-        now, then = list(map(key, own)), list(map(key, other))
-        if now == [was] and then != [was]:
-            merged += other
-        elif then in ([was], now, []):
-            merged += own  # with the learner's outputs
+
+    def new(i: int) -> list[Cell]:
+        return put[i] if list(map(key, put[i])) == list(map(key, others[i])) else others[i] + put[i]
+
+    for start, end in zip(starts, [*starts, len(base)][1:], strict=True):
+        merged += new(start)
+        here = sum((put[i] * (i > start) + own[i] for i in range(start, end)), [])
+        there = sum((others[i] * (i > start) + other[i] for i in range(start, end)), [])
+        was, now, then = base[start:end], list(map(key, here)), list(map(key, there))
+        if now == was and then != was:
+            merged += there
+        elif then in (was, now, []):
+            merged += here  # with the learner's outputs
         else:
-            merged, both = merged + own + list(map(quoted, other)), both + 1
-    return merged, both
+            notes = [quoted(cell) for cell in there if key(cell) not in was + now]
+            merged, both = merged + here + notes, both + bool(notes)
+    return merged + new(len(base)), both
 
 
 def numbered(cells: list[Cell]) -> list[Cell]:
@@ -112,23 +126,30 @@ def copy_notebooks(shipped: Path, work: Path) -> list[str]:
         origin = dict(json.loads(record.read_text()))
     except (OSError, ValueError, TypeError):
         origin = {}
+
+    def know(name: str, cells: list[str]) -> None:
+        """Remember what a copy was offered, at once: a merge that is not remembered would be done again."""
+        if origin.get(name) != cells:
+            origin[name] = cells
+            atomic_write(record, json.dumps(origin).encode())
+
     for source in sorted(shipped.glob("*.ipynb")):
-        nb, target, base = json.loads(source.read_text(encoding="utf-8")), work / source.name, origin.get(source.name)
+        nb, target, base = read(source), work / source.name, origin.get(source.name)
+        if nb is None:
+            raise ValueError(f"{source} is no notebook: restore it with 'git checkout -- {source.name}'")
         cells = closed(nb["cells"])
         latest, mine = list(map(key, nb["cells"])), read(target)
-        origin[source.name] = latest
         own = list(map(key, mine["cells"])) if mine else None
         if own == latest or (mine and base == latest):
+            know(source.name, latest)
             continue
         if not target.exists():
             said = "copied"
-        elif own is not None and own == base:
-            said = "brought up to date"
         elif mine and isinstance(base, list):
             atomic_write(work / ".before" / source.name, target.read_bytes())
             cells, both = merge(base, mine["cells"], cells)
-            said = "brought up to date around what you wrote"
-            said += f"; in {both} places both of you did, and the course's words stand below yours" if both else ""
+            said = "brought up to date" + " around what you wrote" * (own != base)
+            said += f"; in {both} places both of you wrote, and the course's words stand below yours" if both else ""
         else:
             old = target.with_stem(target.stem + ".old")
             while old.exists():
@@ -138,6 +159,6 @@ def copy_notebooks(shipped: Path, work: Path) -> list[str]:
             cells = [{"cell_type": "markdown", "id": "earlier", "metadata": {}, "source": line}, *cells]
             said = f"new; your earlier copy is {old.name}"
         atomic_write(target, json.dumps(nb | {"cells": numbered(cells)}, indent=1, ensure_ascii=False).encode())
+        know(source.name, latest)
         news.append(f"{target.name}: {said}")
-    atomic_write(record, json.dumps(origin).encode())
     return news

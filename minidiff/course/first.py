@@ -13,12 +13,14 @@ def install() -> None:
         return
 
     def explain(shell, kind, error, trace, tb_offset=None):
-        if "minidiff.course.notebook" in sys.modules:
+        if kind is not NameError:  # UnboundLocalError is one, too, and has another remedy
+            pass
+        elif "minidiff.course.notebook" in sys.modules:
             error.add_note(
                 "Cells build on one another: run those above first (menu Run > Run All Above Selected Cell)."
             )
         else:
-            error.add_note("Run the first cell of this page first: it brings in what all others use (Shift+Enter).")
+            error.add_note("Run the first cell of this page first: it brings in what the others use (Shift+Enter).")
         shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
     shell.set_custom_exc((NameError,), explain)

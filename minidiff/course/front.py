@@ -25,7 +25,8 @@ SIZE = (200, 128)  # pixels of a chapter's picture
 def plan(house: Path) -> dict[str, Any]:
     """`pictures` and `planned` of plan.yml; both empty where there is none."""
     path = house / "notebooks" / "src" / "plan.yml"
-    return {"pictures": {}, "planned": {}} | (yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {})
+    found = (yaml.safe_load(path.read_text("utf-8")) if path.is_file() else None) or {}
+    return {key: found.get(key) or {} for key in ("pictures", "planned")}
 
 
 def course_map(
@@ -43,10 +44,14 @@ def course_map(
         link, hours = f"[{about['title']}](notebooks/{name}.ipynb)", f"{about['hours_learner']:g}"
         rows[name[:2]] = [_picture(name[:2]), link, about["claim"], minutes, hours, len(about["exercises"])]
     for number, about in (planned or {}).items():
+        if number in rows:
+            raise ValueError(f"plan.yml: chapter {number} is written: take it out of `planned`")
         rows[number] = [_picture("planned"), f"{about['title']} *(planned)*", about["shows"], "", "", ""]
     lines = [[number, *(str(cell).replace("|", "\\|") for cell in row)] for number, row in sorted(rows.items())]
     table = ["| " + " | ".join(line) + " |" for line in [head, *lines]]
-    return "\n".join([MAP[0], table[0], "|--:|---|---|---|--:|--:|--:|", *table[1:], MAP[1]])
+    hours = sum(about["hours_learner"] for about in chapters.values())
+    count = f"{len(chapters)} of {len(rows)} chapters are written: about {hours:.0f} hours with their exercises."
+    return "\n".join([MAP[0], count, "", table[0], "|--:|---|---|---|--:|--:|--:|", *table[1:], MAP[1]])
 
 
 def _picture(name: str) -> str:

@@ -96,12 +96,15 @@ def live() -> bool:
     return hasattr(shell(), "kernel") and os.environ.get("MINIDIFF_STATIC") != "1"
 
 
-def emit(data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-    """Put one output on the page, in several forms (mime type -> content). Does nothing outside IPython."""
+def emit(data: dict[str, Any], metadata: dict[str, Any] | None = None, display_id: str | None = None) -> None:
+    """Put one output on the page, in several forms (mime type -> content). Does nothing outside IPython.
+
+    With `display_id`, IPython's `update_display` can change it later.
+    """
     if shell() is not None:
         from IPython.display import display
 
-        display(data, raw=True, metadata=metadata)
+        display(data, raw=True, metadata=metadata, display_id=display_id)
 
 
 def png_bundle(picture: bytes, alt: str) -> dict[str, str]:

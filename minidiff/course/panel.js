@@ -43,14 +43,25 @@ const kinds = {
     input.addEventListener("change", () => changed(input.value));
     return { node: make("span", { class: "wide" }, make("label", { for: id }, spec.label), input) };
   },
+  // A click chooses. By keyboard the arrows only look: Enter, Space or leaving the group chooses, since a bet is final
+  // enough to open the answer.
   radio(spec, value, changed) {
     const name = unique();
+    let [at, kept, pointing] = [value, value, false];
+    const choose = () => at !== kept && changed((kept = at));
     const rows = spec.options.map((text, i) => {
       const input = make("input", { type: "radio", name, checked: i === value ? "" : null, ...quiet });
-      input.addEventListener("change", () => changed(i));
+      input.addEventListener("change", () => ((at = i), pointing && choose()));
       return make("label", {}, input, " ", text);
     });
-    return { node: make("fieldset", {}, make("legend", {}, spec.label), ...rows) };
+    const node = make("fieldset", {}, make("legend", {}, spec.label), ...rows);
+    node.addEventListener("pointerdown", () => (pointing = true));
+    node.addEventListener("keydown", (event) => {
+      pointing = false;
+      if (event.key === "Enter" || event.key === " ") setTimeout(choose); // Space checks first
+    });
+    node.addEventListener("focusout", (event) => !pointing && !node.contains(event.relatedTarget) && choose());
+    return { node };
   },
 };
 
@@ -69,7 +80,10 @@ function player(spec, slider, model, now, go) {
     slider.set(to);
     go(to);
   };
-  const wait = () => (timer = setTimeout(step, spec.interval));
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(step, spec.interval);
+  };
   const stop = () => (clearTimeout(timer), (timer = null), look());
   const arrived = () => timer && wait();
   model.on("change:words", arrived);

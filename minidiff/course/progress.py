@@ -20,7 +20,7 @@ from minidiff.course import page, widgets
 from minidiff.files import root
 
 _asked: dict[str, list[str]] = {}  # the options of every prediction asked in this process
-_waiting: dict[str, Callable[[], None]] = {}  # opens the answer that waits for a bet
+_waiting: dict[str, list[Callable[[], None]]] = {}  # what opens the answers that wait for a bet
 
 
 def path() -> Path:
@@ -106,18 +106,25 @@ def predict(id: str, question: str, options: Sequence[str]) -> None:
     _asked[id] = options
     if page.live():
 
+        def markup(chosen: str | None) -> str:
+            rows = [
+                f"<li>{html.escape(option)}{' <em>(your bet)</em>' * (option == chosen)}</li>" for option in options
+            ]
+            return f"<ul>{''.join(rows)}</ul>{widgets.invited('bet')}"
+
         def choose(panel: Any) -> None:
-            append("predict", {"id": id, "choice": options[panel.values["bet"]]})
-            _waiting.pop(id, lambda: None)()
+            choice = options[panel.values["bet"]]
+            append("predict", {"id": id, "choice": choice})
+            keep(markup(choice))
+            for open_up in _waiting.pop(id, []):
+                open_up()
 
         show(f"Predict: {question}", f"**Predict.** {question}")
         chosen = _last("predict", id).get("choice")
         at = options.index(chosen) if chosen in options else -1
         spec = {"name": "bet", "label": question, "kind": "radio", "options": options, "start": at}
-        rows = [f"<li>{html.escape(option)}{' <em>(your bet)</em>' * (option == chosen)}</li>" for option in options]
         text = "\n".join(_lettered(option, options) for option in options)
-        markup = f"<ul>{''.join(rows)}</ul>{widgets.invited('bet')}"
-        widgets.emit_with_still(widgets.panel([spec], choose), markup, {"text/plain": text})
+        keep = widgets.emit_with_still(widgets.panel([spec], choose), markup(chosen), {"text/plain": text})
     else:
         lettered = [_lettered(option, options) for option in options]
         show(
@@ -157,13 +164,15 @@ def reveal(id: str, answer: str, note: str = "") -> None:
         return show(*forms().values())
     from IPython.display import display, update_display
 
-    closed = "*Closed until you bet: choose above, and the answer opens here.*"
+    closed = (
+        "*Closed until you bet: choose above, and the answer opens here (after a restart, when you run this cell).*"
+    )
     handle: Any = display({"text/markdown": closed, "text/plain": closed}, raw=True, display_id=secrets.token_hex(8))
 
     def open_up() -> None:
         update_display(forms(), raw=True, display_id=handle.display_id)
 
-    _waiting[id] = open_up
+    _waiting.setdefault(id, []).append(open_up)
 
 
 def bet(id: str, claim: str) -> None:
@@ -183,10 +192,11 @@ def bet(id: str, claim: str) -> None:
 
         def place(panel: Any) -> None:
             append("bet", {"id": id, "percent": stops[panel.values["likely"]]})
+            keep(f"<p><em>Your bet: {words[panel.values['likely']]}</em></p>")
 
         show(claim, claim)
         told = f"Your bet: {words[at]}"
-        widgets.emit_with_still(widgets.panel([spec], place), f"<p><em>{told}</em></p>", {"text/plain": told})
+        keep = widgets.emit_with_still(widgets.panel([spec], place), f"<p><em>{told}</em></p>", {"text/plain": told})
     else:
         show(f"{claim}\n  your bet: ____ %", f"☐ {claim} *Your bet: \\_\\_\\_ %*")
 

@@ -71,10 +71,11 @@ def index(house: Path, names: list[str], table: str) -> str:
 def write_site(house: Path, out: Path) -> Path:
     """Write the site of all built chapters to `out`, and return its first page.
 
-    FileNotFoundError where a chapter is not built; RuntimeError with Sphinx's words where it warns.
+    FileNotFoundError where a chapter is not built; RuntimeError with Sphinx's words where it warns or stops.
     Example: `write_site(root(), outputs() / "site")`.
     """
     from sphinx.application import Sphinx
+    from sphinx.errors import SphinxError
 
     from minidiff.course import build
 
@@ -92,8 +93,10 @@ def write_site(house: Path, out: Path) -> Path:
         nbformat.write(prepared(nb, name, static), src / f"{name}.ipynb")
     (src / "index.md").write_text(index(house, list(chapters), build.table(house, chapters)), encoding="utf-8")
     with open(out.with_name("site.log"), "w+", encoding="utf-8") as log:
-        app = Sphinx(src, None, out, doctrees, "html", CONFIG, status=None, warning=log)
-        app.build()
+        try:
+            Sphinx(src, None, out, doctrees, "html", CONFIG, status=None, warning=log).build()
+        except SphinxError as error:
+            raise RuntimeError(f"Sphinx stops: {error}") from error
         log.seek(0)
         if said := log.read().strip():
             raise RuntimeError(f"Sphinx warns:\n{said}")

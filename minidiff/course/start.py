@@ -14,7 +14,9 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 - before any import that an older Python could not read
     sys.exit(
         "stopped: minidiff needs Python 3.11 or newer, and {} is {}.{}. Install one (python.org/downloads), "
-        "then name it: make course PYTHON=python3.12".format(sys.executable, *sys.version_info[:2])
+        "then name it: make course PYTHON=python3.12 (Windows: py -3.12 -m minidiff.course.start)".format(
+            sys.executable, *sys.version_info[:2]
+        )
     )
 
 import argparse
@@ -64,7 +66,8 @@ def has_browser() -> bool:
 
 def lab_command(python: Path, first: Path, browser: bool) -> tuple[list[object], dict[str, str]]:
     """What runs JupyterLab on the notebook `first`, and the environment it needs: our settings, and help for a kernel
-    whose first cell has not run. A learner's own settings go before ours, and so does their PYTHONSTARTUP."""
+    whose first cell has not run. What a learner has set in JupyterLab goes before ours; a PYTHONSTARTUP of their own
+    replaces it."""
     words: list[object] = [python, "-m", "jupyterlab", "--log-level=ERROR", "--ServerApp.answer_yes=True"]
     words += [f"--ServerApp.root_dir={first.parent}", f"--LabApp.default_url=/lab/tree/{first.name}"]
     words += [] if browser else ["--no-browser"]
@@ -91,8 +94,9 @@ def open_lab(python: Path, root: Path, browser: bool) -> None:
 
 
 def state(python: Path) -> str:
-    """What a stage's result depends on: this Python, the package's files, the shipped data and weights, by stat."""
-    files = [*(ROOT / "minidiff").rglob("*.py"), *(ROOT / "data").rglob("*"), ROOT / ".venv" / "minidiff.json"]
+    """What a result depends on: this Python and its packages, our code, the shipped data and weights, by stat."""
+    files = [*(ROOT / "minidiff").rglob("*.py"), *(ROOT / "data").rglob("*")]
+    files += (python.parent.parent).glob("[Ll]ib/**/site-packages/*.dist-info/RECORD")
     seen = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files) if path.is_file()]
     return hashlib.sha256(repr((str(python), sys.version, seen)).encode()).hexdigest()
 
@@ -119,14 +123,20 @@ def stages(verb: str, here: bool, browser: bool) -> list[Stage]:
         return title, action
 
     def copy() -> str:
-        for line in copy_notebooks(ROOT / "notebooks", ROOT / "work"):
-            print(f"      {line}")
+        try:
+            news = copy_notebooks(ROOT / "notebooks", ROOT / "work")
+        except ValueError as error:
+            raise Stop(str(error)) from None
+        print("".join(f"      {line}\n" for line in news), end="")
         return "the notebooks are in work/"
 
     pins = f"pinned dependencies ({', '.join(extras)})"
-    if not set(extras) <= installed_extras(ROOT):
-        pins += f": minutes, once. {DOWNLOAD_GB} GB to download, {DISK_GB} GB on disk; on Linux several GB more with"
-        pins += "\n      PyTorch's CUDA build, which pip takes unless the CPU build is there (README, Two commands)"
+    if not installed_extras(ROOT, any_digest=True):
+        pins += f": minutes, once. {DOWNLOAD_GB} GB to download, {DISK_GB} GB on disk"
+        pins += ", and a fifth more for the tests" * (verb == "test")
+        pins += (
+            ";\n      on Linux several GB more with PyTorch's CUDA build, unless the CPU build is there (see README)"
+        )
     setup: list[Stage] = [
         ("a Python environment in .venv", lambda: alone(ROOT, make_environment)),
         (pins, lambda: alone(ROOT, install, extras)),

@@ -10,6 +10,7 @@ queueing them, and each picture is kept, so dragging back costs nothing.
 import html
 import secrets
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,10 @@ def described(name: str, control: Control) -> dict[str, Any]:
     if isinstance(control, list):
         return about | {"kind": "menu", "options": [str(option) for option in control], "of": control, "start": 0}
     low, high, step, first = control
-    digits = 0 if all(isinstance(x, int) for x in control) else max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    return about | {"kind": "slider", "min": low, "max": high, "step": step, "digits": digits, "start": first}
+    kind = int if all(isinstance(x, int) for x in control) else float  # a browser's 1.0 arrives as 1
+    digits = max(0, *(-int(Decimal(str(x)).normalize().as_tuple().exponent) for x in (low, step)))
+    about |= {"kind": "slider", "min": low, "max": high, "step": step, "digits": digits}
+    return about | {"start": first, "type": kind}
 
 
 @cache
@@ -152,7 +155,7 @@ def panel_class() -> type:
 
 def panel(specs: list[dict[str, Any]], changed: Callable[[Any], None], **traits: Any) -> Any:
     """A panel of controls that calls `changed(panel)` whenever one of them moves; not yet on the page."""
-    shown = [{key: value for key, value in spec.items() if key not in ("of", "start")} for spec in specs]
+    shown = [{key: value for key, value in spec.items() if key not in ("of", "start", "type")} for spec in specs]
     made = panel_class()(controls=shown, values={spec["name"]: spec["start"] for spec in specs}, **traits)
     made.observe(lambda _: changed(made), names="values")
     return made
@@ -175,7 +178,7 @@ def emit_panel(
 
     def redraw(self: Any) -> None:
         now = [self.values[spec["name"]] for spec in specs]
-        now = [spec["of"][x] if "of" in spec else x for spec, x in zip(specs, now, strict=True)]
+        now = [spec["of"][x] if "of" in spec else spec.get("type", str)(x) for spec, x in zip(specs, now, strict=True)]
         now = [round(x, 9) if isinstance(x, float) else x for x in now]
         try:
             image, text = picture(*now)
@@ -190,16 +193,27 @@ def emit_panel(
     emit_with_still(panel(specs, redraw, picture=first, words=told, width=width), markup, bundle)
 
 
-def emit_with_still(self: Any, markup: str, bundle: dict[str, Any]) -> None:
-    """Put `markup` on the page, which a living panel hides, and the panel, which JupyterLab hides when it is dead."""
+def emit_with_still(self: Any, markup: str, bundle: dict[str, Any]) -> Callable[[str], None]:
+    """Put `markup` on the page, which a living panel hides, and the panel, which JupyterLab hides when it is dead.
+
+    Returns a function that changes the markup: what a saved page will show.
+    """
+    from IPython.display import update_display
+
     self.still = secrets.token_hex(4)
     dead = ".jp-OutputArea-child:has([data-still]) + .jp-OutputArea-child .jupyter-widgets:not(:has(*))"
     hidden = f"<style>{dead} {{ display: none }}</style>"
-    page.emit(bundle | {"text/html": f'<div data-still="{self.still}">{markup}</div>{hidden}'})
-    page.emit(self._repr_mimebundle_()[0])
+
+    def forms(markup: str) -> dict[str, Any]:
+        return bundle | {"text/html": f'<div data-still="{self.still}">{markup}</div>{hidden}'}
+
+    page.emit(forms(markup), display_id=self.still)
+    view = self._repr_mimebundle_()[0] | {"text/plain": ""}  # its words would stand where no widget is shown
+    page.emit(view)
+    return lambda markup: update_display(forms(markup), raw=True, display_id=self.still)
 
 
 def invited(doing: str) -> str:
     """`invite` as HTML."""
-    parts = html.escape(f"Run this cell to {doing}.").split("`")
+    parts = html.escape(f"Run the cells up to here to {doing}.").split("`")
     return "<p><em>" + "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts)) + "</em></p>"

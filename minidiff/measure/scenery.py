@@ -69,10 +69,12 @@ def shift(one: np.ndarray, other: np.ndarray, free: np.ndarray) -> float:
     inner = free[:, 3:-3]
     if inner.sum() < 20:
         return 0.0
-    x, moved = np.arange(one.shape[1]), 0.0
+    last, moved = one.shape[1] - 1, 0.0
     for _ in range(6):
-        there = np.stack([np.interp(x - moved, x, row) for row in other])
-        slope, left = np.gradient(there, axis=1)[:, 3:-3][inner], (one - there)[:, 3:-3][inner]
+        at = np.clip(np.arange(last + 1) - moved, 0, last)
+        left_of = np.minimum(at.astype(int), last - 1)
+        there = other[:, left_of] + (at - left_of) * (other[:, left_of + 1] - other[:, left_of])  # between two pixels
+        slope, left = ((there[:, 4:-2] - there[:, 2:-4]) / 2)[inner], (one - there)[:, 3:-3][inner]
         slope = slope - slope.mean()  # brighter all over is no motion
         power = float((slope**2).sum())
         if power < 1e-8:

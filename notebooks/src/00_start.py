@@ -60,7 +60,7 @@ reel(
 )
 
 # %% [markdown]
-# A sentence went in, and a film came out. Nobody drew it, and nobody wrote down how a circle bounces: a network that was shown clips with captions has found out. (It is small and knows a small world: eight colours, five shapes, one object or two that rest, drift or bounce. It errs, too, and you will count how often.) Chapter 14 builds what reads, chapters 16 and 17 what moves, and 18 puts them together.
+# A sentence went in, and a film came out. Nobody drew it, and no line of the network says how a circle bounces: it was shown clips with captions, and found out. (It is small and knows a small world: eight colours, five shapes, one object or two that rest, drift or bounce. It errs, too, and you will count how often.) Chapter 14 builds what reads, chapters 16 and 17 what moves, and 18 puts them together.
 #
 # How does it draw anything at all? The secret is the same for still pictures, and easier to see there.
 
@@ -110,7 +110,7 @@ slideshow(
 contents()
 
 # %% [markdown]
-# Tomorrow, start the course as you did today (`make course`): your pages are as you left them, with their pictures, and your answers and bets are kept. Controls wake up when you run their cells again; *Run > Run All Cells* wakes a whole page.
+# Tomorrow, start the course as you did today (`make course`): your pages are as you left them, with their pictures, and your answers and bets are kept. Controls wake up when the cells above them have run again: choose *Run > Run All Above Selected Cell*, then press Shift+Enter.
 #
 # ## The notation
 #
@@ -152,18 +152,18 @@ play(
 #
 # ## How exercises work
 #
-# An exercise is a function to fill in, with `check` under it. Here is the first, and it is the table's third row. Replace the line `raise NotImplementedError`, run the cell, and see the box turn.
+# An exercise is a function to fill in, with `check` under it. Here is the first, and it is the table's third row. Replace the line `raise NotImplementedError`, run the cell, and see the box turn blue.
 
 
 # %% tags=["core"]
 def mix(x0, eps, alpha, sigma):
-    raise NotImplementedError  # your line: x_t
+    raise NotImplementedError  # your line: return x_t
 
 
 check("start.mix", mix)
 
 # %% [markdown]
-# `check` runs your function on fresh random inputs and compares it with the package, so there is nothing to memorise. It knows the usual mistakes by name. Let us make one on purpose:
+# `check` runs your function on fresh random inputs and compares it with the package, so any way to write it passes. It knows the usual mistakes by name. Let us make one on purpose:
 
 
 # %% tags=["core"]
@@ -181,7 +181,7 @@ check("start.mix", mix_by_mistake, counts=False)  # made on purpose: no try of y
 
 # %% tags=["core"]
 def unmix(x_t, eps, alpha, sigma):
-    raise NotImplementedError  # your line: x0
+    raise NotImplementedError  # your line: return x0
 
 
 check("start.unmix", unmix)
@@ -231,7 +231,7 @@ say(
 # %% [markdown]
 # ## What you should bring
 #
-# Python, a little PyTorch, and the Gaussian distribution. Eight questions tell you whether to refresh anything. Answer first; the answers are one cell further down, each with a place to read.
+# Python, a little PyTorch, and the Gaussian distribution. Eight questions tell you whether to refresh anything. Answer first; the answers are one cell further down, most with a place to read; each opens when you have answered.
 
 # %% tags=["core", "stage"]
 QUESTIONS = {
@@ -286,7 +286,7 @@ reveal(
 )
 reveal("start.gradient", "(m − x)/s²", f"It points from x to the centre. {MML}, sections 5.2 and 6.5.")
 reveal("start.shape", "(8, 3, 28, 28)", f"Broadcasting. It is behind most silent errors in this field: {TORCH}.")
-reveal("start.autograd", "w.grad", f"{TORCH}.")
+reveal("start.autograd", "w.grad", f"Each tensor keeps the gradient of its own. Refresh: {TORCH}.")
 reveal(
     "start.softmax",
     "not at all",
@@ -298,7 +298,7 @@ reveal(
 #
 # ## The sealed envelope
 #
-# This course began with one popular article, *Understanding Diffusion Models: How Sora & Runway Generate Videos in 2025* (aivideo-detector.com, 2025). It is a good guide to what people believe about video models. Some of it is right. Below are twenty of its claims, most in its own words, each with what it means; you will meet all of them, one by one, in the chapters to come. Put a probability on each: how likely is it that the claim **holds when we measure it**? Nobody sees your numbers. They are sealed in your progress file, and the last chapter opens the envelope and draws *your* calibration curve: of the things you gave 80%, how many were so?
+# This course began with one popular article, *Understanding Diffusion Models: How Sora & Runway Generate Videos in 2025* (aivideo-detector.com, 2025). It is a good guide to what people believe about video models. Some of it is right. Below are twenty of its claims, most in its own words, each with what it means; you will meet all of them, one by one, in the chapters to come. Put a probability on each: how likely is it that the claim **holds when we measure it**? Your numbers stay on this machine, in your progress file, until the last chapter (still to be written) opens the envelope and draws *your* calibration curve: of the things you gave 80%, how many were so?
 
 # %% tags=["core", "stage"]
 CLAIMS = {
