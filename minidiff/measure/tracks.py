@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import find_objects, uniform_filter
 from scipy.optimize import linear_sum_assignment
-from skimage.measure import label, regionprops_table
+from skimage.measure import label
 from skimage.segmentation import expand_labels
 from torch import Tensor
 from torch.nn.functional import conv2d
@@ -113,25 +113,26 @@ def objects(frames: np.ndarray) -> dict[str, np.ndarray]:
     first = np.zeros(grown.max() + 1, int)
     first[grown[tall > 0]] = tall[tall > 0] - 1
     cover = ((chroma * (_PALETTE / _LENGTH[:, None] ** 2)[first[grown]]).sum(-1) * (grown > 0)).clip(0, 1)
+    rows, columns = np.indices(grown.shape)
+    area, row, x = (np.bincount(grown.ravel(), (cover * what).ravel())[1:] for what in (1, rows, columns))
     with np.errstate(invalid="ignore"):  # a region without cover has no centre, and is dropped below
-        table = regionprops_table(grown, cover, properties=("label", "area", "intensity_mean", "centroid_weighted"))
-    table |= regionprops_table(core, properties=("bbox",))
-    area = table["area"] * table["intensity_mean"]
+        row, x = row / area, x / area
+    bounds = [(a.start, b.start, a.stop, b.stop) for a, b in find_objects(core)]
+    box = np.array(bounds, int).reshape(-1, 4)
     keep = area > LEAST * np.pi * (SIZES["small"] * unit(w / h)) ** 2 * h * h
-    keep &= crowded(table["centroid_weighted-0"] // (h + PAD), area) < MOST
-    table, area = {name: value[keep] for name, value in table.items()}, area[keep]
-    row, x = table["centroid_weighted-0"], table["centroid_weighted-1"]
+    keep &= crowded(row // (h + PAD), area) < MOST
+    number, area, row, x, box = np.flatnonzero(keep) + 1, area[keep], row[keep], x[keep], box[keep]
     frame = (row // (h + PAD)).astype(int)
     top = frame * (h + PAD) + PAD
     radius = np.sqrt(area / np.pi) / h
-    box = np.stack([table["bbox-0"] - top, table["bbox-1"], table["bbox-2"] - top, table["bbox-3"]], 1)
+    box = box - np.stack([top, 0 * top, top, 0 * top], 1)
     return {
         "frame": frame,
-        "colour": first[table["label"]],
+        "colour": first[number],
         "x": (x + 0.5) / h,
         "y": (row - top + 0.5) / h,
         "radius": radius,
-        "misfits": misfits(grown, cover, table, radius, h),
+        "misfits": misfits(grown, cover, number, np.stack([row, x]), radius, h),
         "box": box,
     }
 
@@ -145,9 +146,14 @@ def crowded(frame: np.ndarray, area: np.ndarray) -> np.ndarray:
     return rank
 
 
-def misfits(grown: np.ndarray, cover: np.ndarray, table: dict, radius: np.ndarray, height: int) -> np.ndarray:
-    """How far each object's cover lies from each shape drawn in its place with its area: (K, 5), best of SOFT edges."""
-    labels, row, x = (table[name] for name in ("label", "centroid_weighted-0", "centroid_weighted-1"))
+def misfits(
+    grown: np.ndarray, cover: np.ndarray, labels: np.ndarray, centres: np.ndarray, radius: np.ndarray, height: int
+) -> np.ndarray:
+    """How far each object's cover lies from each shape drawn in its place with its area: (K, 5), best of SOFT edges.
+
+    labels (K,) as in grown, centres (2, K) row and column in its pixels.
+    """
+    row, x = centres
     out = np.zeros((len(labels), len(SHAPES)))
     if not len(labels):
         return out

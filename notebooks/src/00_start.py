@@ -347,7 +347,7 @@ say(
 # %% [markdown]
 # ## Is the machine fit?
 #
-# The doctor looks at versions, memory, the shipped files and their hashes, and trains a tiny model for five seconds. If something is wrong it says what to do. In a terminal: `minidiff doctor`.
+# The doctor looks at versions, memory, the shipped files and their hashes, and trains a tiny model for five seconds. If something is wrong it says what to do. In a terminal: `make doctor`.
 
 # %% tags=["core"]
 from minidiff.course.doctor import doctor

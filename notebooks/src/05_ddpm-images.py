@@ -729,4 +729,4 @@ table(
 # - Tuomas Kynkäänniemi, Tero Karras, Samuli Laine, Jaakko Lehtinen, Timo Aila: *Improved Precision and Recall Metric for Assessing Generative Models*, NeurIPS 2019, arXiv 1904.06991. The balls.
 # - Mason Kamb, Surya Ganguli: *An Analytic Theory of Creativity in Convolutional Diffusion Models*, 2024, arXiv 2412.20292. Why a network that looks at neighbours cannot be the copier, and what it is instead.
 #
-# **Next, chapter 06:** the same network, a fifth of the calls.
+# **Next, chapter 06** (still to be written; 07 can be read now)**:** the same network, a fifth of the calls.

@@ -512,4 +512,4 @@ table(
 # - Tuomas Kynkäänniemi, Miika Aittala, Tero Karras, Samuli Laine, Timo Aila, Jaakko Lehtinen: *Applying Guidance in a Limited Interval Improves Sample and Distribution Quality in Diffusion Models*, NeurIPS 2024, arXiv 2404.07724. Only in the middle.
 # - Arwen Bradley, Preetum Nakkiran: *Classifier-Free Guidance is a Predictor-Corrector*, 2024, arXiv 2408.09000. What it does instead of what it is said to do.
 #
-# **Next, chapter 08:** the rival family of models, trained as a game of two, and what becomes of variety there.
+# **Next, chapter 08** (still to be written; 09 can be read now)**:** the rival family of models, trained as a game of two, and what becomes of variety there.

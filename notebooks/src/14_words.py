@@ -667,4 +667,4 @@ table(
 #
 # Also used: the pointing game, Zhang et al. 2016, [arXiv:1608.00507](https://arxiv.org/abs/1608.00507); editing by maps, Hertz et al. 2022, [arXiv:2208.01626](https://arxiv.org/abs/2208.01626); concatenation, Bao et al. 2022, [arXiv:2209.12152](https://arxiv.org/abs/2209.12152); controls for probes, Hewitt and Liang 2019, [arXiv:1909.03368](https://arxiv.org/abs/1909.03368).
 #
-# **Next: 15 · Captions.** The model says what its captions said. What if they said little, or lied?
+# **Next: 15 · Captions** (still to be written; 16 can be read now). The model says what its captions said. What if they said little, or lied?

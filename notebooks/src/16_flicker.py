@@ -91,7 +91,8 @@ predict("flicker.cat", "24 perfect frames, each sitting or standing with chance 
 stays = 0.5**23  # 23 times in a row, the next frame is as the one before
 
 # %% tags=["core", "stage"]
-reveal("flicker.cat", "about one in ten million", f"One in {1 / stays:,.0f}. And a cat has more than two poses.")
+why = f"One in {1 / stays:,.0f}. And a cat has more than two poses."
+reveal("flicker.cat", "about one in ten million", why)
 
 # %% [markdown]
 # ## A clip that is a picture

@@ -633,4 +633,4 @@ table(
 #
 # Also used: the Fréchet video distance, Unterthiner et al. 2018, [arXiv:1812.01717](https://arxiv.org/abs/1812.01717); open models with full attention over space and time, Yang et al. 2024 (CogVideoX), [arXiv:2408.06072](https://arxiv.org/abs/2408.06072), and Kong et al. 2024 (HunyuanVideo), [arXiv:2412.03603](https://arxiv.org/abs/2412.03603); grading films by what was asked, Huang et al. 2023 (VBench), [arXiv:2311.17982](https://arxiv.org/abs/2311.17982).
 #
-# **Next: 19 · Studio.** One model, many tasks: begin with a picture, extend a clip, close a loop. All it takes is a noise level for each frame.
+# **Next: 19 · Studio** (still to be written). One model, many tasks: begin with a picture, extend a clip, close a loop. All it takes is a noise level for each frame.
