@@ -90,10 +90,16 @@ def write(path: Path, cells: list[str]) -> None:
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
 
 
+def fresh(chrome, width: int, height: int):
+    """An empty page, patient enough for a machine at work."""
+    page = chrome.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(120_000)
+    return page
+
+
 def opened(chrome, lab, name: str):
     """A page of JupyterLab with a notebook that is ready to run."""
-    page = chrome.new_page(viewport={"width": 1200, "height": 2400})
-    page.set_default_timeout(120_000)
+    page = fresh(chrome, 1200, 2400)
     page.goto(f"{lab[0]}/lab/tree/{name}?reset&token={TOKEN}")
     page.wait_for_selector(".jp-Notebook .jp-Cell")
     page.wait_for_function("window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel")
@@ -192,7 +198,7 @@ def pages(tmp_path_factory):
 def test_the_site_reads_from_first_to_last_page_without_a_network(chrome, pages):
     assert sum(path.stat().st_size for path in pages.rglob("*") if path.is_file()) < 60e6
     asked = []
-    page = chrome.new_page(viewport={"width": 1300, "height": 1000})
+    page = fresh(chrome, 1300, 1000)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(f"file://{pages}/index.html")
     chapters = contents.chapters(ROOT / "notebooks")
@@ -214,7 +220,7 @@ def test_the_site_reads_from_first_to_last_page_without_a_network(chrome, pages)
 
 
 def test_films_of_the_site_play_and_its_search_finds(chrome, pages):
-    page = chrome.new_page(viewport={"width": 1300, "height": 1000})
+    page = fresh(chrome, 1300, 1000)
     page.goto(f"file://{pages}/00_start.html")
     film = page.locator("video").first
     before = film.screenshot()
