@@ -74,6 +74,8 @@ def thumbnail(nb: NotebookNode, number: int) -> bytes | None:
     if not pictures:
         return None
     image = Image.open(io.BytesIO(base64.b64decode(pictures[min(number, len(pictures) - 1)]))).convert("RGB")
+    wide, high = image.size  # of a long strip its beginning, of a tall sheet its top: seen small, details count
+    image = image.crop((0, 0, min(wide, 2 * high), min(high, round(wide / 1.2))))
     return _small(ImageOps.pad(image, SIZE, Image.Resampling.LANCZOS, color="white"))
 
 
