@@ -14,7 +14,8 @@ class tqdm(std.tqdm):
     """
 
     def __init__(self, *args: Any, **options: Any):
-        if "ipykernel" in sys.modules:
+        shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+        if hasattr(shell, "kernel"):
             options = {"file": sys.stdout, "mininterval": 0.5, "ncols": 80} | options
             options["disable"] = options.get("disable", False) or os.environ.get("MINIDIFF_STATIC") == "1"
         super().__init__(*args, **options)

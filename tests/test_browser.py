@@ -124,6 +124,8 @@ def test_a_first_day_and_the_next(chrome, lab):
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     told(page, "A claim.").wait_for()
 
+    assert not page.get_by_text("Would you like to receive official Jupyter news?").count()
+
     # an answer waits for its bet, though all has run
     told(page, "Closed until you bet").wait_for()
     assert not told(page, "Each of them.").count()

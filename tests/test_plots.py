@@ -15,6 +15,7 @@ from ipywidgets.widgets.widget import _instances
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from minidiff.bars import tqdm
 from minidiff.course import animate, page, plots, reel, widgets
 from minidiff.course.heat import heat
 
@@ -292,6 +293,21 @@ def test_names_of_equal_curves_do_not_stand_on_one_another():
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     plt.close(fig)
+
+
+def test_bars_are_text_on_stdout_in_a_notebook_and_absent_on_a_page(monkeypatch, capsys):
+    def run() -> tuple[str, str]:
+        for _ in tqdm(range(3), desc="three"):
+            pass
+        return capsys.readouterr()
+
+    out, err = run()
+    assert out == "" and "three: 100%" in err
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=True))
+    out, err = run()
+    assert "three: 100%" in out and err == ""
+    monkeypatch.setenv("MINIDIFF_STATIC", "1")
+    assert run() == ("", "")
 
 
 # ---- widgets ---------------------------------------------------------------------------------------------------
