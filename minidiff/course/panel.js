@@ -86,7 +86,7 @@ function player(spec, slider, model, now, go) {
   };
   const stop = () => (clearTimeout(timer), (timer = null), look());
   const arrived = () => timer && wait();
-  model.on("change:words", arrived);
+  model.on("change:drawn", arrived);
   button.addEventListener("click", () => {
     if (timer) return stop();
     if (now() >= spec.max) slider.set(0), go(0);
@@ -94,7 +94,7 @@ function player(spec, slider, model, now, go) {
     look();
   });
   look();
-  return { button, stop: () => (stop(), model.off("change:words", arrived)) };
+  return { button, stop: () => (stop(), model.off("change:drawn", arrived)) };
 }
 
 function render({ model, el }) {
@@ -103,11 +103,12 @@ function render({ model, el }) {
   const bar = make("div", { class: "controls" });
   const given = { ...model.get("values") };
   const nodes = {};
-  let playing = null;
+  let [playing, later] = [null, null];
   for (const spec of model.get("controls")) {
     const changed = (value) => {
       model.set("values", { ...model.get("values"), [spec.name]: value });
       model.save_changes();
+      if (model.get("width")) later = later || setTimeout(() => el.classList.add("busy"), 400);
     };
     const one = (nodes[spec.name] = kinds[spec.kind](spec, given[spec.name], changed));
     if (spec.interval) {
@@ -130,6 +131,11 @@ function render({ model, el }) {
     const say = () => (caption.textContent = model.get("words"));
     model.on("change:picture", draw);
     model.on("change:words", say);
+    model.on("change:drawn", () => {
+      clearTimeout(later); // a picture that takes long fades until the next one is there
+      later = null;
+      el.classList.remove("busy");
+    });
     draw();
     say();
     el.append(image, caption);

@@ -148,6 +148,7 @@ def panel_class() -> type:
         picture = traitlets.Bytes().tag(sync=True)
         words = traitlets.Unicode().tag(sync=True)
         width = traitlets.Int(0).tag(sync=True)
+        drawn = traitlets.Int(0).tag(sync=True)  # how many pictures were asked for and came
         still = traitlets.Unicode().tag(sync=True)
 
     return Panel
@@ -185,7 +186,7 @@ def emit_panel(
         except Exception as error:  # raised in a callback it would vanish into a log that learners never open
             image, text = self.picture, f"draw({', '.join(map(str, now))}) failed: {type(error).__name__}: {error}"
         with self.hold_sync():
-            self.picture, self.words = image, text
+            self.picture, self.words, self.drawn = image, text, self.drawn + 1
 
     first, told = (moving or still, words) if still else picture(*[spec["start"] for spec in specs])
     markup = page.img_tag(still, words) + invited(invitation) if still else ""
