@@ -1,9 +1,8 @@
 """Exercises: `check` runs a learner's function on fresh random inputs and compares it with the package.
 
-The package is the answer key. A wrong answer is compared with the known wrong ones too: where it agrees with
-one of them on every input, the learner is told which idea went astray, not merely that the numbers differ.
-Nothing that a learner writes makes `check` raise, so an unsolved notebook runs from top to bottom. Each try
-is one line in the progress file.
+The package is the answer key. A wrong answer is compared with the known wrong ones too: where it agrees with one of
+them on every input, the learner is told which idea went astray, not merely that the numbers differ. Nothing that a
+learner writes makes `check` raise: an unsolved notebook runs to its end. Each try is a line in the progress file.
 """
 
 import copy
@@ -108,7 +107,7 @@ class Record:
 def check(exercise: str | Exercise, fn: Callable[..., Any], *, counts: bool = True) -> Record:
     """Run the learner's `fn` on five fresh random inputs, show the verdict in a box, store it and return it.
 
-    A stub that nobody has touched is no try and is not stored, nor is a mistake made on purpose, `counts=False`.
+    Not stored: a stub that nobody has touched, and a mistake made on purpose, `counts=False`.
     Never raises for what `fn` does; LookupError for an unknown id, ValueError in lab mode without a student.
     Example: `check("forward.one-jump", one_jump)`.
     """
