@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+from minidiff.course import front
 from minidiff.files import atomic_write, root
 
 MARKS = ("<!-- badges -->", "<!-- /badges -->")
@@ -50,14 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         if not given:
             asked = ["git", "-C", str(house), "remote", "get-url", "origin"]
             given = [subprocess.run(asked, capture_output=True, text=True).stdout]
-        text = (house / "README.md").read_text(encoding="utf-8")
-        before, start, rest = text.partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (start and end):
-            raise ValueError(f"README.md lacks the markers {' and '.join(MARKS)}: the badges go between them")
         where, asked = place(given[0]), ["git", "-C", str(house), "branch", "--show-current"]
         branch = subprocess.run(asked, capture_output=True, text=True).stdout.strip() or "main"
-        atomic_write(house / "README.md", (before + badges(where, branch) + after).encode())
+        text = (house / "README.md").read_text(encoding="utf-8")
+        atomic_write(house / "README.md", front.with_part(text, badges(where, branch)).encode())
     except (OSError, ValueError) as error:
         print(f"badges: {error}", file=sys.stderr)
         return 1

@@ -177,7 +177,7 @@ def check(house: Path) -> list[str]:
     pages = {path.stem for path in (house / "notebooks").glob("*.ipynb")}
     found += [f"{name}: a page without a source" for name in sorted(pages - set(chapters))]
     readme = (house / "README.md").read_text(encoding="utf-8")
-    if front.with_map(readme, table(house, chapters)) != readme:
+    if front.with_part(readme, table(house, chapters)) != readme:
         found.append("README.md: its map is not current")
     return found
 
@@ -242,7 +242,7 @@ def main(argv: list[str] | None = None, house: Path | None = None) -> int:
             relink(house, chapters)
             front.write_pictures(house, {name: built(house, name) for name in chapters})
             readme = house / "README.md"
-            text = front.with_map(readme.read_text(encoding="utf-8"), table(house, chapters))
+            text = front.with_part(readme.read_text(encoding="utf-8"), table(house, chapters))
             atomic_write(readme, text.encode())
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         print(f"build: {error}", file=sys.stderr)

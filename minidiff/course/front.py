@@ -58,13 +58,19 @@ def _picture(name: str) -> str:
     return f'<img src="notebooks/pictures/{name}.png" alt="" width="{SIZE[0] // 2}">'
 
 
-def with_map(readme: str, table: str) -> str:
-    """README's text with `table` between its markers. ValueError where there is not one pair of them."""
-    before, start, rest = readme.partition(MAP[0])
-    _, end, after = rest.partition(MAP[1])
-    if not start or not end or MAP[0] in after:
-        raise ValueError(f"README.md has not one pair of markers {MAP[0]} ... {MAP[1]}: the map goes between them")
-    return before + table + after
+def with_part(readme: str, part: str) -> str:
+    """README's text with `part`, which begins and ends with its markers, in their place.
+
+    ValueError where there is not one pair of them. Example: `with_part(readme, course_map({}))`.
+    """
+    marks = part.splitlines()[0], part.splitlines()[-1]
+    before, start, rest = readme.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not start or not end or marks[0] in after:
+        raise ValueError(
+            f"README.md has not one pair of markers {' ... '.join(marks)}: what is written goes between them"
+        )
+    return before + part + after
 
 
 def thumbnail(nb: NotebookNode, number: int) -> bytes | None:

@@ -75,9 +75,9 @@ def shown_width(picture: bytes) -> int:
     return Image.open(io.BytesIO(picture)).width * SHOWN // DPI
 
 
-def img_tag(picture: bytes, alt: str) -> str:
-    """An HTML `<img>` that holds the PNG and its alt text, never wider than the page."""
-    source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+def img_tag(picture: bytes, alt: str, source: str = "") -> str:
+    """An HTML `<img>` with its alt text, never wider than the page: it holds the PNG, or names its file as `source`."""
+    source = source or f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     size = f'width="{shown_width(picture)}" style="max-width:100%"'
     return f'<img alt="{html.escape(alt)}" {size} src="{source}">'
 

@@ -20,9 +20,10 @@ from minidiff.files import atomic_write, outputs, root
 
 CSS = """
 pre { white-space: pre-wrap }
-div.cell details.hide.above-input { border-color: transparent !important }
-div.cell details.hide > summary {
-  background: none !important; color: var(--color-foreground-muted) !important; font-size: 80%; border: 0 !important }
+div.cell details.hide { border: 0 !important; margin: 0.2em 0 !important }
+div.cell details.hide > summary > p.admonition-title { background: none; font-size: 80%; font-weight: normal;
+  color: var(--color-foreground-muted); padding: 0 0 0 1.2em }
+div.cell details.hide > summary > p.admonition-title::before { display: none }
 .cell_output img, .cell_output video, .course img { background: white; max-width: 100% }
 .course td img { min-width: 100px }
 .course td { vertical-align: middle }
@@ -52,12 +53,8 @@ def prepared(nb: NotebookNode, name: str, folder: Path) -> NotebookNode:
             if alt:
                 picture, count = base64.b64decode(data["image/png"]), count + 1
                 atomic_write(folder / f"{name}-{count}.png", picture)
-                output.data = {"text/html": _img(f"_static/{name}-{count}.png", page.img_tag(picture, alt))}
+                output.data = {"text/html": page.img_tag(picture, alt, f"_static/{name}-{count}.png")}
     return nb
-
-
-def _img(source: str, tag: str) -> str:
-    return re.sub(r'src="[^"]*"', f'loading="lazy" src="{source}"', tag)
 
 
 def index(house: Path, names: list[str], table: str) -> str:
