@@ -30,6 +30,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from minidiff.checks import data, level, like
 from minidiff.schedule import Schedule, add_noise, ell, expand
 
 ROWS = ("x0", "eps", "v", "flow", "edm")
@@ -42,16 +43,16 @@ class HasPosteriorMean(Protocol):
     def posterior_mean(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor: ...
 
 
-def row(pred: str, schedule: Schedule, t: Tensor, sd: float = 1.0) -> tuple[Tensor, Tensor]:
+def row(pred: str, schedule: Schedule, t: Tensor | float, sd: float = 1.0) -> tuple[Tensor, Tensor]:
     """The pair (a, b) of `y = a x0 + b eps`, each of t's shape; `sd` is the data's standard deviation (edm only).
 
     ValueError for an unknown word. Example: `row("flow", Linear(), torch.tensor(0.3))` is (-1, 1): y = eps - x0.
     """
-    one, zero = torch.ones_like(t), torch.zeros_like(t)
+    t = level(t)
     if pred == "x0":
-        return one, zero
+        return torch.ones_like(t), torch.zeros_like(t)
     if pred == "eps":
-        return zero, one
+        return torch.zeros_like(t), torch.ones_like(t)
     if pred == "v":
         return -schedule.sigma(t), schedule.alpha(t)
     if pred == "flow":
@@ -63,18 +64,22 @@ def row(pred: str, schedule: Schedule, t: Tensor, sd: float = 1.0) -> tuple[Tens
     raise ValueError(f"unknown prediction {pred!r}: expected one of {', '.join(ROWS)}")
 
 
-def det(pred: str, schedule: Schedule, t: Tensor, sd: float = 1.0) -> Tensor:
+def det(pred: str, schedule: Schedule, t: Tensor | float, sd: float = 1.0) -> Tensor:
     """The determinant `alpha b - sigma a` of the row at t, of t's shape: 0 where the row cannot be solved."""
     a, b = row(pred, schedule, t, sd)
     return schedule.alpha(t) * b - schedule.sigma(t) * a
 
 
-def solve(pred: str, schedule: Schedule, x_t: Tensor, t: Tensor, y: Tensor, sd: float = 1.0) -> tuple[Tensor, Tensor]:
+def solve(
+    pred: str, schedule: Schedule, x_t: Tensor, t: Tensor | float, y: Tensor, sd: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """From the network's `y` to `(x0_hat, eps_hat)`, both of x_t's shape.
 
-    Raises ValueError where the row is singular, naming row, schedule and t.
+    Raises ValueError where the row is singular, naming row, schedule and t, and for a y of another shape.
     Example: `x0_hat, eps_hat = solve("v", Cosine(), x_t, t, net(x_t))`.
     """
+    like(y, x_t, "y")
+    t = level(t, wait=True)
     a, b = row(pred, schedule, t, sd)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     d = alpha * b - sigma * a
@@ -89,12 +94,17 @@ def solve(pred: str, schedule: Schedule, x_t: Tensor, t: Tensor, y: Tensor, sd: 
     return c[0] * x_t - c[1] * y, c[2] * y - c[3] * x_t
 
 
-def score(x_t: Tensor, x0_hat: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+def score(x_t: Tensor, x0_hat: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
     """The gradient of log p_t at x_t, from the posterior mean: `(alpha x0_hat - x_t) / sigma^2` (Tweedie's formula).
 
-    alpha, sigma: (), (B,) or (B,F). Source: Efron 2011, "Tweedie's formula and selection bias".
+    alpha, sigma: (), (B,) or (B,F). ValueError for a sigma that is not above 0: without noise p_t is the data's own
+    density, which no x0_hat tells. Source: Efron 2011, "Tweedie's formula and selection bias".
     Example: `score(x_t, denoise(x_t, t), schedule.alpha(t), schedule.sigma(t))`.
     """
+    data(like(x0_hat, x_t, "x0_hat"), "x0_hat")
+    sigma = torch.as_tensor(sigma)
+    if not (sigma > 0).all():
+        raise ValueError(f"sigma={sigma.min().item():g}: the score of noisy points needs a sigma above 0")
     return (expand(alpha, x_t) * x0_hat - x_t) / expand(sigma, x_t) ** 2
 
 
@@ -104,7 +114,8 @@ class Denoiser:
 
     The network sees `net(x_t / sqrt(alpha^2 sd^2 + sigma^2), ell, cond)`, never a schedule. `sd` is the data's
     standard deviation. autoencoder: for a denoiser of latents, what makes pictures of them, with `encode` and `decode`.
-    Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row.
+    Where sigma is exactly 0 the answer is `x_t / alpha`: nothing is hidden, whatever the row. Data of another type than
+    the network's weights (float64, say) goes through it as theirs, and comes back as its own.
     Example: `denoise = Denoiser(MLP(dim=2), Linear(), "v"); x0_hat = denoise(x_t, torch.tensor(0.5))`.
     """
 
@@ -125,15 +136,24 @@ class Denoiser:
         """What means "no label" or "no words", for `guide`; None where the network can be told neither."""
         return getattr(self.net, "null", getattr(getattr(self.net, "label", None), "null", None))
 
-    def output(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
+    def output(self, x_t: Tensor, t: Tensor | float, cond: Tensor | None = None) -> Tensor:
         """The network's raw answer y, with input scaling. t: (), (B,) or (B,F)."""
+        t = level(t)
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
         scale = expand(torch.rsqrt(alpha**2 * self.sd**2 + sigma**2), x_t)
-        level = ell(self.schedule, t).to(torch.float32).to(x_t.device)
-        return self.net(scale * x_t, level.expand(x_t.shape[0]) if level.ndim == 0 else level, cond)
+        told = ell(self.schedule, t).to(torch.float32).to(x_t.device)
+        told = told.expand(x_t.shape[0]) if told.ndim == 0 else told
+        own = self.own_dtype(x_t)
+        y = self.net((scale * x_t).to(own), told, cond)
+        return y if own == x_t.dtype else y.to(x_t.dtype)
 
-    def __call__(self, x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        t = torch.as_tensor(t)
+    def own_dtype(self, x: Tensor) -> torch.dtype:
+        """The type of the network's weights; x's own where it has none."""
+        first = next(self.net.parameters(), None) if isinstance(self.net, torch.nn.Module) else None
+        return x.dtype if first is None else first.dtype
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, cond: Tensor | None = None) -> Tensor:
+        t = level(t, wait=True)
         clean = self.schedule.sigma(t) == 0
         t_safe = torch.where(clean, 0.5, t)  # any regular level: the result is replaced below
         x0_hat, _ = solve(self.pred, self.schedule, x_t, t_safe, self.output(x_t, t, cond), self.sd)
@@ -160,7 +180,7 @@ def loss(
     Example: `loss(denoise, x0, torch.randn_like(x0), torch.rand(len(x0)), weight=lambda t: 1 - t).mean().backward()`.
     """
     schedule, pred, sd = denoise.schedule, denoise.pred, denoise.sd
-    y_hat = denoise.output(add_noise(schedule, x0, eps, t), t, cond)
+    y_hat = like(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, "the network's answer", "and x0")
     a, b = row(pred, schedule, t, sd)
     error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
     if space is not None and space != pred:
@@ -180,10 +200,12 @@ def on_schedule(denoise: Denoise, other: Schedule) -> Denoise:
     and nothing is trained again. Source: Karras et al. 2022, arXiv 2206.00364, appendix B.
     Example: `ddim(on_schedule(load("fashion-unet"), Betas()), x, uniform_grid(20), eta=1)`.
     """
-    own: Schedule = getattr(denoise, "schedule")  # noqa: B009 (a function has no such field)
+    own: Schedule | None = getattr(denoise, "schedule", None)
+    if own is None:
+        raise ValueError("this denoiser is a plain function, which knows no schedule: there is nothing to convert from")
 
     def there(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        t = torch.as_tensor(t)
+        t = level(t)
         wanted = ell(other, t.double())
         low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
         for _ in range(40):  # ell rises with t: halve until the level is found
@@ -232,7 +254,7 @@ def guide(
             raise ValueError("guidance needs a condition: pass cond=labels to the sampler")
         if not isinstance(cond, Tensor):
             raise ValueError(f"guidance knows what no label is, not what no {type(cond).__name__} is: pass cond=labels")
-        t = torch.as_tensor(t)
+        t = level(t)
         here = (low <= t) & (t <= high)
         if w == 1 or not here.any():
             return denoise(x_t, t, cond)
@@ -240,6 +262,7 @@ def guide(
         if w == 0 and here.all():
             return uncond
         plain = denoise(x_t, t, cond)
+        like(uncond, plain, "the answer without a condition", "and with one")
         return torch.where(expand(here, x_t).bool(), uncond + w * (plain - uncond), plain)
 
     setattr(guided, "schedule", getattr(denoise, "schedule", None))  # noqa: B010 (a function has no such field)
@@ -257,8 +280,7 @@ def exact_denoiser(source: HasPosteriorMean, schedule: Schedule) -> Denoise:
     def denoise(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         if cond is not None:
             raise ValueError("the exact denoiser of a source without labels cannot be told cond")
-        t = torch.as_tensor(t)
-        return source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t))
+        return like(source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t)), x_t, "the posterior mean")
 
     setattr(denoise, "schedule", schedule)  # noqa: B010 (a function has no such field)
     return denoise

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
+from minidiff.checks import data, level, like, lost
 from minidiff.predict import Denoise
 from minidiff.schedule import Schedule, expand
 
@@ -37,7 +38,7 @@ def prior(schedule: Schedule, shape: tuple[int, ...], generator: Generator | Non
 
     Example: `prior(Cosine(), (16, 2), torch.Generator().manual_seed(0))`.
     """
-    return float(schedule.sigma(torch.tensor(t, dtype=torch.float64))) * torch.randn(shape, generator=generator)
+    return float(schedule.sigma(torch.as_tensor(t, dtype=torch.float64))) * torch.randn(shape, generator=generator)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
@@ -50,7 +51,8 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """
     if a.shape != b.shape:
         raise ValueError(f"slerp between shapes {tuple(a.shape)} and {tuple(b.shape)}: they must be equal")
-    flat_a, flat_b = a.flatten(1), b.flatten(1)
+    level(share)
+    flat_a, flat_b = data(a).flatten(1), b.flatten(1)
     cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b)
     angle = expand(cosine.clamp(-1, 1).acos().clamp(min=1e-6), a)  # (B, 1, ...)
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
@@ -75,6 +77,8 @@ def own_schedule(denoise: Denoise, schedule: Schedule | None) -> Schedule:
         denoise = getattr(denoise, "func")  # noqa: B009 (a Callable has no such field)
     own = getattr(denoise, "schedule", None)
     found = schedule if own is None else own
+    if found is not None and (isinstance(found, type) or not hasattr(found, "sigma")):
+        raise ValueError(f"{found!r} is no schedule: expected Linear(), Cosine(), VP(), Karras() or Betas()")
     if found is None:
         raise ValueError("this denoiser is a plain function, which knows no schedule: heun(denoise, x, grid, schedule)")
     if schedule is not None and schedule != found:
@@ -85,6 +89,7 @@ def own_schedule(denoise: Denoise, schedule: Schedule | None) -> Schedule:
 def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
     """Return the grid if a sampler can run on it; else ValueError that names what is wrong and where."""
     grid = torch.as_tensor(grid)
+    grid = grid if grid.is_floating_point() else grid.double()
     if grid.ndim not in (1, 2, 3) or len(grid) < 2:
         raise ValueError(f"grid of shape {tuple(grid.shape)}: expected (N+1,), (N+1,B) or (N+1,B,F) with N >= 1")
     if not torch.isfinite(grid).all() or grid.min() < 0 or grid.max() > 1:
@@ -100,10 +105,23 @@ def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
     return grid
 
 
+def answer(denoise: Denoise, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+    """What the denoiser says of x, of x's shape and type; ValueError for another shape, which would be broadcast."""
+    return data(like(denoise(x, t, cond), x, "the denoiser's answer"), "the denoiser's answer").to(x.dtype)
+
+
 def keep(new: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
     """`new` where the level moved, the old x where s = t (clean frames, say)."""
     held = s == t
     return torch.where(expand(held, x).bool(), x, new) if held.any() else new
+
+
+def landed(x: Tensor, s: Tensor) -> Tensor:
+    """x if a step ended in finite numbers; else FloatingPointError that says where."""
+    if bad := lost(x):
+        where = f"{bad} of {x.numel()} values are NaN or infinite at t={float(s.max()):g}"
+        raise FloatingPointError(f"sampling: {where}: look at what the denoiser answers there, and at its weights")
+    return x
 
 
 def eps_hat(schedule: Schedule, x: Tensor, t: Tensor, x0_hat: Tensor) -> Tensor:
@@ -133,7 +151,7 @@ def ddim(
     if eta > 0 and (grid.diff(dim=0) > 0).any():
         raise ValueError(f"eta={eta} on a rising grid: inversion is deterministic, use eta=0")
     for t, s in zip(grid[:-1], grid[1:], strict=True):
-        x0_hat = denoise(x, t, cond)
+        x0_hat = answer(denoise, x, t, cond)
         alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         new = expand(alpha_s, x) * x0_hat
         if eta == 0:
@@ -144,7 +162,7 @@ def ddim(
             new = new + expand((sigma_s**2 - eta**2 * tau).sqrt(), x) * eps_hat(schedule, x, t, x0_hat)
             new = new + expand(eta * tau.sqrt(), x) * z
         x = keep(new, x, t, s)
-        yield s, x, x0_hat
+        yield s, landed(x, s), x0_hat
 
 
 def _device(generator: Generator | None, x: Tensor) -> torch.device:
@@ -168,9 +186,9 @@ def euler(
     schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
-        x0_hat = denoise(x, t, cond)
+        x0_hat = answer(denoise, x, t, cond)
         x = keep(x + expand(s - t, x) * velocity(schedule, x, t, x0_hat), x, t, s)
-        yield s, x, x0_hat
+        yield s, landed(x, s), x0_hat
 
 
 @torch.no_grad()
@@ -185,16 +203,16 @@ def heun(
     schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     for t, s in zip(grid[:-1], grid[1:], strict=True):
-        x0_hat = denoise(x, t, cond)
+        x0_hat = answer(denoise, x, t, cond)
         u_t = velocity(schedule, x, t, x0_hat)
         step = expand(s - t, x)
         new = keep(x + step * u_t, x, t, s)
         noisy = (schedule.sigma(s) > 0) & (s != t)
         if noisy.any():
-            u_s = velocity(schedule, new, s, denoise(new, s, cond))
+            u_s = velocity(schedule, new, s, answer(denoise, new, s, cond))
             new = torch.where(expand(noisy, x).bool(), x + step * (u_t + u_s) / 2, new)
         x = new
-        yield s, x, x0_hat
+        yield s, landed(x, s), x0_hat
 
 
 @torch.no_grad()
@@ -210,7 +228,7 @@ def dpmpp_2m(
     grid = check_grid(grid, x, schedule)
     before = h_before = torch.zeros(())  # the previous x0_hat and log-SNR step, token by token
     for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
-        x0_hat = denoise(x, t, cond)
+        x0_hat = answer(denoise, x, t, cond)
         alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         moved = s != t
         h = (alpha_s / sigma_s).log() - (alpha_t / sigma_t).log()  # infinite where alpha_t or sigma_s is 0
@@ -223,4 +241,4 @@ def dpmpp_2m(
         before = x0_hat if not i else torch.where(expand(moved, x).bool(), x0_hat, before)
         h_before = torch.where(moved, h, h_before)
         x = keep(x_new, x, t, s)
-        yield s, x, x0_hat
+        yield s, landed(x, s), x0_hat

@@ -10,19 +10,20 @@ import pytest
 import minidiff
 
 PACKAGE = Path(minidiff.__file__).parent
-MATHS = "schedule predict sample"
+MATHS = "checks schedule predict sample"
 MAY = {  # what a part of the package may import, besides itself
     "bars": "",
+    "checks": "",
     "files": "",
     "scale": "",
     "threads": "",
     "draws": "",
     "sentences": "",
     "nn": "sentences",
-    "data": "bars files sentences",
-    "schedule": "",
-    "predict": "schedule",
-    "sample": "schedule predict",
+    "data": "bars checks files sentences",
+    "schedule": "checks",
+    "predict": "checks schedule",
+    "sample": "checks schedule predict",
     "measure": f"{MATHS} data",
     "train": f"{MATHS} bars draws files scale nn",
     "recipes": f"{MATHS} bars draws files scale threads nn data measure train",

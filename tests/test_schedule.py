@@ -181,7 +181,7 @@ def test_a_level_that_does_not_fit_is_named(level, data):
 
 
 def test_add_noise_refuses_data_and_noise_of_different_shapes():
-    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 1\)"):
+    with pytest.raises(ValueError, match=r"\(2, 1\).*\(2, 3\)"):
         add_noise(Linear(), torch.zeros(2, 3), torch.zeros(2, 1), torch.tensor(0.5))
 
 

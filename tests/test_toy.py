@@ -121,8 +121,8 @@ def test_swiss_roll_is_even_along_the_arc():
         ((torch.zeros(2, 1), 0.0), "std must be positive"),
         ((torch.zeros(2, 1), float("nan")), "std must be positive"),
         ((torch.zeros(2, 1), torch.tensor([0.1, -0.1])), "std must be positive"),
-        ((torch.zeros(2, 1), 0.1, torch.tensor([0.5, 0.6])), r"shape \(2,\) and sum to 1"),
-        ((torch.zeros(2, 1), 0.1, torch.tensor([0.5, 0.3, 0.2])), r"shape \(2,\) and sum to 1"),
+        ((torch.zeros(2, 1), 0.1, torch.tensor([0.5, 0.6])), r"shape \(2,\), be 0 or more and sum to 1"),
+        ((torch.zeros(2, 1), 0.1, torch.tensor([0.5, 0.3, 0.2])), r"shape \(2,\), be 0 or more and sum to 1"),
     ],
 )
 def test_a_wrong_mixture_is_refused(arguments, message):

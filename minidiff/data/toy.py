@@ -16,24 +16,34 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from minidiff.checks import data, span, whole
+
 
 def _column(value: Tensor | float, x: Tensor) -> Tensor:
     """A level of shape () or (B,) as (1,1) or (B,1), in x's dtype, which must be floating point."""
-    if not x.is_floating_point():
-        raise ValueError(f"points of dtype {str(x.dtype).removeprefix('torch.')}: expected floating point")
+    data(x, "points")
     value = torch.as_tensor(value).to(x.dtype).to(x.device)
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(x)):
         raise ValueError(
             f"alpha or sigma of shape {tuple(value.shape)} for points {tuple(x.shape)}: expected () or (B,)"
         )
+    if value.device.type == "cpu" and (ends := span(value)) and not (ends[0] >= 0 and ends[1] < math.inf):
+        raise ValueError(f"alpha or sigma of {ends[0]:g} to {ends[1]:g}: expected finite numbers, 0 or more")
     return value.reshape(-1, 1)
+
+
+def _points(x: Tensor, shape: tuple[int, ...]) -> None:
+    """ValueError for points that are not (B, *shape), which torch would broadcast or flatten to fit."""
+    if x.ndim < 1 or tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"points of shape {tuple(x.shape)}: expected (B, {', '.join(map(str, shape))}), as the source")
 
 
 @dataclass
 class Mixture:
     """A mixture of round Gaussians. means (K,D); std: float or (K,); weights (K,), default equal.
 
-    ValueError for shapes that do not fit, a std that is not positive, or weights that do not sum to 1.
+    ValueError for shapes that do not fit, means that are not finite, a std that is not positive, and weights that are
+    negative, NaN or do not sum to 1.
     Example: `Mixture(torch.tensor([[-1.0], [1.0]]), 0.1).sample(5)` has shape (5, 1).
     """
 
@@ -44,14 +54,17 @@ class Mixture:
     def __post_init__(self) -> None:
         if self.means.ndim != 2:
             raise ValueError(f"means of shape {tuple(self.means.shape)}: expected (K, D)")
+        if not data(self.means, "means").isfinite().all() or not len(self.means):
+            raise ValueError("means are NaN or infinite, or there are none: expected finite numbers")
         k = len(self.means)
         self.stds = torch.as_tensor(self.std, dtype=self.means.dtype).expand(k)  # (K,)
         if self.weights is None:
             self.weights = torch.full((k,), 1 / k, dtype=self.means.dtype)
-        if self.weights.shape != (k,) or abs(float(self.weights.sum()) - 1) > 1e-4:
-            raise ValueError(f"weights must have shape ({k},) and sum to 1, got {self.weights.tolist()}")
-        if not (self.stds > 0).all():
-            raise ValueError(f"std must be positive, got {self.std}")
+        w = self.weights
+        if w.shape != (k,) or not (w >= 0).all() or not abs(float(w.sum()) - 1) <= 1e-4:
+            raise ValueError(f"weights must have shape ({k},), be 0 or more and sum to 1, got {w.tolist()}")
+        if not ((self.stds > 0) & self.stds.isfinite()).all():
+            raise ValueError(f"std must be positive and finite, got {self.std}")
 
     @property
     def sd(self) -> float:
@@ -66,6 +79,7 @@ class Mixture:
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n exact samples, (n, D). Example: `grid25().sample(1000, torch.Generator().manual_seed(0))`."""
+        whole("n", n, 1, 2**31)
         k = torch.multinomial(self._weights(), n, replacement=True, generator=generator)  # (n,)
         eps = torch.randn((n, self.means.shape[1]), generator=generator, dtype=self.means.dtype)
         return self.means[k] + self.stds[k, None] * eps
@@ -74,6 +88,7 @@ class Mixture:
         self, x_t: Tensor, alpha: Tensor | float = 1.0, sigma: Tensor | float = 0.0
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The exact posterior of x0 given x_t: (r (B,K), means (B,K,D), stds (B,K)) of its components."""
+        _points(x_t, self.means.shape[1:])
         alpha, sigma = _column(alpha, x_t), _column(sigma, x_t)  # (1|B, 1)
         means, var = self.means.to(x_t), self.stds.to(x_t) ** 2
         total = alpha**2 * var + sigma**2  # (1|B, K): variance of x_t in component k
@@ -90,6 +105,7 @@ class Mixture:
 
     def log_prob(self, x: Tensor, alpha: Tensor | float = 1.0, sigma: Tensor | float = 0.0) -> Tensor:
         """Log density of x_t at points x (B,D), (B,): of the data itself for the defaults."""
+        _points(x, self.means.shape[1:])
         alpha, sigma = _column(alpha, x), _column(sigma, x)
         total = alpha**2 * self.stds.to(x) ** 2 + sigma**2
         gap = (x[:, None, :] - alpha[:, :, None] * self.means.to(x)).square().sum(-1)  # (B, K)
@@ -118,6 +134,8 @@ class FiniteSet:
     def __post_init__(self) -> None:
         if self.points.ndim < 2 or len(self.points) == 0:
             raise ValueError(f"points of shape {tuple(self.points.shape)}: expected (N, ...) with N >= 1")
+        if not data(self.points, "points").isfinite().all():
+            raise ValueError("points are NaN or infinite: expected finite numbers")
 
     @property
     def sd(self) -> float:
@@ -126,10 +144,12 @@ class FiniteSet:
 
     def sample(self, n: int, generator: Generator | None = None) -> Tensor:
         """n draws with replacement, (n, ...)."""
+        whole("n", n, 1, 2**31)
         return self.points[torch.randint(len(self.points), (n,), generator=generator)]
 
     def posterior_weights(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """How likely each point is to be the x0 behind each x_t, (B,N). Where sigma is 0: 1 for the nearest point."""
+        _points(x_t, self.points.shape[1:])
         x, pool = x_t.flatten(1), self.points.to(x_t).flatten(1)  # (B, D), (N, D)
         alpha, sigma = _column(alpha, x), _column(sigma, x)
         distance2 = torch.cdist(x, alpha * pool) ** 2 if alpha.numel() == 1 else None

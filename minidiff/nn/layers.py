@@ -21,7 +21,9 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, ell: Tensor) -> Tensor:
         phase = ell[:, None] * self.get_buffer("freq")  # (B, waves)
-        return self.mlp(torch.cat([phase.sin(), phase.cos()], 1))  # (B, dim)
+        waves = torch.cat([phase.sin(), phase.cos()], 1)  # (B, 2 waves)
+        own = next((p.dtype for p in self.parameters()), waves.dtype)
+        return self.mlp(waves.to(own))  # (B, dim)
 
 
 class LabelEmbedding(nn.Embedding):

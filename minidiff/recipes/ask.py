@@ -6,18 +6,12 @@ from typing import Any
 import torch
 
 from minidiff import recipes
+from minidiff.checks import whole
 from minidiff.predict import LARGEST_W
 from minidiff.recipes import run
 
 STEPS, FRAMES = 1_000, 96  # the most: of a sampler, and of a clip (eight times what any model here has seen)
 LARGEST = 2**30  # numbers of an answer, 4 GB, if a picture has 32 x 32 pixels; those of 64 x 64 take four times as many
-
-
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """A whole number within bounds, else ValueError. Example: `whole("n", 4, 1, 100)`."""
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high:,}")
-    return value
 
 
 def generate(

@@ -1,0 +1,95 @@
+"""What the maths asks of its input, each question in one place, so that nothing wrong is called right.
+
+A level of 1.5, a NaN or a denoiser whose answer is broadcast would all end in a picture, only not the right one. Every
+check raises an error that names the value and what was expected. They are cheap beside what they guard: a level on the
+CPU is looked at in a microsecond. To look at a number on a GPU means to wait for it, so values there are looked at only
+where the caller waits anyway.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SEEDS = 2**31 - 1  # the largest seed: what every generator here can be multiplied into
+
+
+def dtype(x: Tensor) -> str:
+    """The name of a tensor's type, without "torch.". Example: `dtype(torch.zeros(2))` is "float32"."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def span(x: Tensor) -> tuple[float, float] | None:
+    """The smallest and the largest value, NaN if there is one; None of an empty tensor, and inside `torch.vmap`.
+
+    Example: `span(torch.tensor([2.0, 1.0]))` is (1.0, 2.0).
+    """
+    try:
+        if x.numel() <= 1:
+            return (value := float(x), value) if x.numel() else None
+        low, high = torch.aminmax(x.detach())
+        return float(low), float(high)
+    except RuntimeError:  # vmap hides the values
+        return None
+
+
+def level(t: Tensor | float, wait: bool = False) -> Tensor:
+    """A noise level as a floating-point tensor of t's shape; ValueError for a value outside [0, 1] or NaN.
+
+    wait: look at values on a GPU too. Example: `level(0.25)` is a tensor of shape ().
+    """
+    if not isinstance(t, Tensor):
+        t = torch.as_tensor(t)
+    if not t.is_floating_point():
+        t = t.float()
+    if (wait or t.device.type == "cpu") and (ends := span(t)) and not (ends[0] >= 0 and ends[1] <= 1):
+        where = f"{ends[0]:g}" if t.numel() == 1 else f"{ends[0]:g} to {ends[1]:g}"
+        raise ValueError(f"t={where}: noise levels lie in [0, 1], 0 is data and 1 is noise (step k of n is t = k/n)")
+    return t
+
+
+def data(x: Tensor, what: str = "data") -> Tensor:
+    """x if it holds floating-point numbers; else ValueError: among whole numbers every alpha below 1 is 0."""
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{what} is a {type(x).__name__}: expected a torch.Tensor of floating point")
+    if not x.is_floating_point():
+        raise ValueError(
+            f"{what} of dtype {dtype(x)}: expected floating point, for images in [-1, 1]; "
+            "bytes become that by x.float() / 127.5 - 1"
+        )
+    return x
+
+
+def like(answer: Tensor, x: Tensor, what: str, other: str = "and x_t") -> Tensor:
+    """The answer if it has x's shape; ValueError else: what is broadcast gives numbers, and wrong ones."""
+    if not isinstance(answer, Tensor):
+        raise ValueError(f"{what} is a {type(answer).__name__}: expected a torch.Tensor of shape {tuple(x.shape)}")
+    if answer.shape != x.shape:
+        raise ValueError(f"{what} has shape {tuple(answer.shape)} {other} {tuple(x.shape)}: they must be equal")
+    return answer
+
+
+def lost(x: Tensor) -> int:
+    """How many values are NaN or infinite; one quick pass where none is. Example: `lost(torch.zeros(3))` is 0."""
+    return 0 if torch.isfinite(x.detach().sum()) else int((~x.isfinite()).sum())
+
+
+def number(name: str, value: Any, low: float, high: float, above: bool = False, below: bool = False) -> float:
+    """A finite number from `low` to `high` (above, below: without that end), else ValueError with the range.
+
+    Example: `number("lr", 1e-3, 0, 1, above=True)`.
+    """
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (fits and (low < value if above else low <= value) and (value < high if below else value <= high)):
+        lowest = f"above {low:g}" if above else f"from {low:g}"
+        highest = "" if high == math.inf else f" to below {high:g}" if below else f" to {high:g}"
+        raise ValueError(f"{name}={value!r}: expected a finite number {lowest}{highest}")
+    return value
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number within bounds, else ValueError. Example: `whole("n", 4, 1, 100)`."""
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high:,}")
+    return value

@@ -1,0 +1,272 @@
+"""Wrong calls of the maths are refused in words, and never answered with numbers; odd but right ones work."""
+
+import math
+
+import pytest
+import torch
+
+from minidiff.data.toy import FiniteSet, Mixture, grid25
+from minidiff.nn.mlp import MLP
+from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, on_schedule, row, score, solve
+from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior, slerp
+from minidiff.schedule import (
+    VP,
+    Betas,
+    Cosine,
+    Karras,
+    Linear,
+    add_noise,
+    ell,
+    expand,
+    rho_grid,
+    shifted,
+    uniform_grid,
+)
+
+SCHEDULES = (Linear(), Cosine(), VP(), Karras(), Betas())
+SAMPLERS = {"ddim": ddim, "euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
+NAN, INF = math.nan, math.inf
+BAD_LEVELS = (-0.1, 1.0001, 500.0, NAN, INF, -INF)
+each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+each_sampler = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS.keys())
+each_bad_level = pytest.mark.parametrize("t", BAD_LEVELS)
+
+X = torch.randn(6, 2, generator=torch.Generator().manual_seed(0))
+Y = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+GRID = uniform_grid(4)
+
+
+def denoiser(**more) -> Denoiser:
+    torch.manual_seed(0)
+    return Denoiser(MLP(dim=2, width=16, depth=1, **more), Linear(), "v")
+
+
+WITH_T = {  # everything that takes a level, and must look at it
+    "alpha": lambda s, t: s.alpha(t),
+    "sigma": lambda s, t: s.sigma(t),
+    "rates": lambda s, t: s.rates(t),
+    "ell": ell,
+    "add_noise": lambda s, t: add_noise(s, X, Y, t),
+    "shifted": lambda s, t: shifted(t, 3.0),
+    "row": lambda s, t: row("eps", s, t),
+    "det": lambda s, t: det("x0", s, t),
+    "solve": lambda s, t: solve("v", s, X, t, Y),
+    "denoiser": lambda s, t: Denoiser(MLP(dim=2, width=16, depth=1), s, "v")(X, t),
+    "exact": lambda s, t: exact_denoiser(grid25(), s)(X, t),
+    "on_schedule": lambda s, t: on_schedule(denoiser(), s)(X, t),
+    "guided": lambda s, t: guide(Denoiser(MLP(2, 16, 1, classes=3), s, "v"), 2.0)(X, t, torch.zeros(6).long()),
+    "loss": lambda s, t: loss(Denoiser(MLP(dim=2, width=16, depth=1), s, "v"), X, Y, t),
+}
+
+
+@pytest.mark.parametrize("name", WITH_T)
+@each_schedule
+@each_bad_level
+def test_a_level_outside_is_refused(name, schedule, t):
+    """Alone, and as one of six. Betas used to answer alpha(nan) = 1: clean data."""
+    many = torch.full((6,), 0.5)
+    many[4] = t
+    for level in (torch.tensor(t), many):
+        with pytest.raises(ValueError, match=r"t=.*noise levels lie in \[0, 1\]"):
+            WITH_T[name](schedule, level)
+
+
+@pytest.mark.parametrize("name", WITH_T)
+@each_schedule
+def test_a_float_is_a_level_too(name, schedule):
+    for t in (0.25, 1, torch.tensor(1)):  # whole numbers are levels, only 0 and 1 can be
+        level = torch.tensor(float(t))
+        torch.manual_seed(0)
+        found = WITH_T[name](schedule, t)
+        torch.manual_seed(0)
+        torch.testing.assert_close(found, WITH_T[name](schedule, level))
+    with pytest.raises(ValueError, match="noise levels lie"):
+        WITH_T[name](schedule, 300)
+
+
+def test_levels_are_not_looked_at_inside_vmap():
+    levels = torch.rand(6)
+    torch.testing.assert_close(
+        torch.vmap(lambda x, e, t: add_noise(VP(), x, e, t))(X, Y, levels), add_noise(VP(), X, Y, levels)
+    )
+
+
+# --- shapes and types -------------------------------------------------------------------------------------
+
+SHAPES = ((6, 1), (1, 2), (2,), (), (6, 2, 1), (5, 2), (6, 3))  # the first five are broadcast by torch
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@each_sampler
+def test_an_answer_of_another_shape_is_refused(sampler, shape):
+    with pytest.raises(ValueError, match=r"denoiser's answer has shape .* and x_t \(6, 2\)"):
+        last(sampler(lambda x, t, cond: torch.zeros(shape), X, GRID, Linear()))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("pred", ROWS)
+def test_solve_broadcasts_no_y(pred, shape):
+    with pytest.raises(ValueError, match=r"y has shape .* and x_t \(6, 2\)"):
+        solve(pred, VP(), X, torch.tensor(0.5), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_score_broadcasts_no_x0_hat(shape):
+    with pytest.raises(ValueError, match=r"x0_hat has shape .* and x_t \(6, 2\)"):
+        score(X, torch.zeros(shape), torch.tensor(0.5), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_network_of_another_shape_is_refused(shape):
+    class Odd(torch.nn.Module):
+        def forward(self, x, level, cond=None):
+            return torch.zeros(shape)
+
+    odd = Denoiser(Odd(), Linear(), "v")
+    with pytest.raises(ValueError, match="y has shape"):
+        odd(X, torch.tensor(0.5))
+    with pytest.raises(ValueError, match="the network's answer has shape"):
+        loss(odd, X, Y, torch.rand(6))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 1), (6,), (2,), (6, 2, 1)], ids=str)
+@pytest.mark.parametrize("source", [grid25(), FiniteSet(torch.randn(5, 2))], ids=["mixture", "finite"])
+def test_the_exact_denoiser_takes_points_of_its_source_only(source, shape):
+    with pytest.raises(ValueError, match=r"points of shape .*expected \(B, 2\)"):
+        exact_denoiser(source, Linear())(torch.randn(shape), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.uint8, torch.bool], ids=str)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: add_noise(Linear(), x, x, torch.tensor(0.5)),
+        lambda x: add_noise(Linear(), X, x, torch.tensor(0.5)),
+        lambda x: denoiser()(x, torch.tensor(0.5)),
+        lambda x: solve("v", Linear(), x, torch.tensor(0.5), x),
+        lambda x: score(X, x, 0.5, 0.5),
+        lambda x: score(x, x, 0.5, 0.5),
+        lambda x: exact_denoiser(grid25(), Linear())(x, 0.5),
+        lambda x: slerp(x, x, 0.5),
+        lambda x: loss(denoiser(), x, x, torch.rand(6)),
+        lambda x: Mixture(x, 0.1),
+        lambda x: FiniteSet(x),
+        *(lambda x, s=s: last(s(denoiser(), x, GRID)) for s in SAMPLERS.values()),
+        *(lambda x, s=s: last(s(lambda y, t, c: x, X, GRID, Linear())) for s in SAMPLERS.values()),
+    ],
+)
+def test_whole_numbers_are_no_data(call, kind):
+    with pytest.raises(ValueError, match="expected floating point"):
+        call(X.to(kind))
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64], ids=str)
+def test_data_of_another_type_goes_through_the_network(kind, weights):
+    denoise = denoiser()
+    expected = denoise(X, torch.tensor(0.5))
+    denoise.net.to(weights)
+    found = denoise(X.to(kind), torch.tensor(0.5))
+    assert found.dtype == kind
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.05 if weights is torch.bfloat16 else 1e-5)
+    for sampler in SAMPLERS.values():
+        assert last(sampler(denoise, X.to(kind), GRID)).dtype == kind
+
+
+# --- values ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.5, NAN])
+def test_there_is_no_score_without_noise(sigma):
+    many = torch.tensor([0.5] * 5 + [sigma])
+    for level in (sigma, torch.tensor(sigma), many):
+        with pytest.raises(ValueError, match=r"sigma=.*above 0"):
+            score(X, Y, 0.5, level)
+
+
+@pytest.mark.parametrize("wrong", [[1.5, -0.5], [NAN, 1.0], [NAN, NAN], [INF, -INF], [0.0, 0.0]], ids=str)
+def test_a_mixture_has_weights_that_are_shares(wrong):
+    with pytest.raises(ValueError, match="be 0 or more and sum to 1"):
+        Mixture(torch.zeros(2, 1), 0.1, torch.tensor(wrong))
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_sources_are_finite(value):
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        Mixture(torch.tensor([[0.0], [value]]), 0.1)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        FiniteSet(torch.tensor([[0.0], [value]]))
+    with pytest.raises(ValueError, match="std must be positive and finite"):
+        Mixture(torch.zeros(2, 1), torch.tensor([0.1, abs(value)]))
+
+
+@pytest.mark.parametrize("alpha, sigma", [(NAN, 0.5), (0.5, NAN), (0.5, -0.5), (-0.5, 0.5), (0.5, INF), (INF, 0.5)])
+@pytest.mark.parametrize("name", ["posterior_mean", "score", "log_prob"])
+def test_a_source_asks_for_sound_alpha_and_sigma(name, alpha, sigma):
+    with pytest.raises(ValueError, match="expected finite numbers, 0 or more"):
+        getattr(grid25(), name)(X, alpha, torch.full((6,), sigma))
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+@each_sampler
+def test_a_sampler_tells_of_nan(sampler, value):
+    """From the denoiser, from one sample of it, and in the noise that it starts from."""
+    spoiled = X.clone()
+    spoiled[3, 1] = value
+    for answer, start in ((X * value, X), (spoiled, X), (X, spoiled)):
+        with pytest.raises(FloatingPointError, match=r"NaN or infinite at t="):
+            last(sampler(lambda x, t, cond, answer=answer: answer, start, GRID, Linear()))
+
+
+def test_large_but_finite_is_no_nan():
+    huge = torch.full((6, 2), 3e38)  # their sum overflows
+    assert last(ddim(lambda x, t, cond: huge, X, GRID, Linear())).isfinite().all()
+
+
+MAKERS = {
+    "VP": lambda v: VP(high=v),
+    "VP low": lambda v: VP(low=v),
+    "Karras": lambda v: Karras(top=v),
+    "Betas": lambda v: Betas(high=v),
+    "Betas low": lambda v: Betas(low=v),
+    "rho": lambda v: rho_grid(5, rho=v),
+    "low": lambda v: rho_grid(5, low=v),
+    "high": lambda v: rho_grid(5, high=v),
+    "start": lambda v: uniform_grid(5, v, 0),
+    "end": lambda v: uniform_grid(5, 1, v),
+    "prior": lambda v: prior(Linear(), (2, 2), t=v),
+    "slerp": lambda v: slerp(X, Y, v),
+    "shifted": lambda v: shifted(GRID, v),
+    "sd": lambda v: Denoiser(MLP(dim=2), Linear(), "v", v),
+    "w": lambda v: guide(denoiser(classes=3), v),
+    "interval": lambda v: guide(denoiser(classes=3), 2.0, interval=(v, 1.0)),
+}
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF, -1.0])
+@pytest.mark.parametrize("name", MAKERS)
+def test_settings_are_finite_and_in_range(name, value):
+    with pytest.raises(ValueError, match=r"expected|noise levels lie|must be positive"):
+        MAKERS[name](value)
+
+
+@pytest.mark.parametrize("n", [0, -3, 2.5, "4", True, None, 10**12])
+@pytest.mark.parametrize("grid", [uniform_grid, rho_grid, lambda n: Betas(steps=n), grid25().sample])
+def test_counts_are_whole_numbers(grid, n):
+    with pytest.raises(ValueError, match="expected a whole number"):
+        grid(n)
+
+
+@pytest.mark.parametrize("schedule", ["Linear", 3, Linear])
+def test_a_word_is_no_schedule(schedule):
+    with pytest.raises(ValueError, match=r"no schedule: expected Linear\(\)"):
+        last(ddim(lambda x, t, cond: x, X, GRID, schedule))
+
+
+def test_a_plain_function_cannot_change_its_schedule():
+    with pytest.raises(ValueError, match="knows no schedule"):
+        on_schedule(lambda x, t, cond=None: x, Cosine())
+
+
+def test_expand_takes_a_float():
+    assert float(expand(0.5, X)) == 0.5
