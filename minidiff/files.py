@@ -6,6 +6,7 @@ goes under `outputs()`, which git ignores. Only the standard library is used, so
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 
@@ -58,11 +59,32 @@ def atomic_write(path: Path, content: bytes) -> None:
         scratch.unlink(missing_ok=True)
 
 
+LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")  # of the `sha256sum` tool
+
+
+def listing() -> tuple[dict[str, str], list[str]]:
+    """`{path relative to data/: sha256}` as listed in `data/SHA256SUMS`, and the lines of it that are no such line."""
+    lines = (root() / "data" / "SHA256SUMS").read_text(errors="replace").splitlines()
+    matched = [(line, LINE.fullmatch(line.rstrip())) for line in lines if line.strip()]
+    return {m[2]: m[1] for _, m in matched if m}, [line for line, m in matched if not m]
+
+
 def checksums() -> dict[str, str]:
-    """`{path relative to data/: sha256}` as listed in `data/SHA256SUMS` (the format of the `sha256sum` tool)."""
-    lines = (root() / "data" / "SHA256SUMS").read_text().splitlines()
-    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
-    return {name.strip().lstrip("*"): digest for digest, name in pairs}
+    """`{path relative to data/: sha256}` as listed in `data/SHA256SUMS`; lines of another form are left out."""
+    return listing()[0]
+
+
+def relist(sums: dict[str, str]) -> None:
+    """Write `data/SHA256SUMS` anew. Example: `relist(checksums() | {"fashion/x.png": sha256(path)})`."""
+    lines = (f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+    atomic_write(root() / "data" / "SHA256SUMS", "".join(lines).encode())
+
+
+def list_file(path: Path) -> None:
+    """Give a file below `data` its line in `data/SHA256SUMS`, in place of an older one; files elsewhere have none."""
+    data = (root() / "data").resolve()
+    if path.resolve().is_relative_to(data):
+        relist(checksums() | {path.resolve().relative_to(data).as_posix(): sha256(path)})
 
 
 def verify(path: Path) -> Path:
@@ -93,5 +115,4 @@ def write_data(folder: str, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         atomic_write(data / folder / name, content)
         sums[f"{folder}/{name}"] = sha256(data / folder / name)
-    lines = (f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    atomic_write(data / "SHA256SUMS", "".join(lines).encode())
+    relist(sums)

@@ -153,7 +153,12 @@ def test_build_is_deterministic_and_keeps_other_hashes(build, tmp_path, monkeypa
     assert list(files) == ["train-0.png", "train-1.png", "train-labels.npy", "test-0.png", "test-labels.npy"]
     assert build.convert(tmp_path, rows=2) == files
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "SHA256SUMS").write_text("12  checkpoints/a\n34  fashion/old.png\n56  fashion/test-0.png\n")
+    (tmp_path / "data" / "SHA256SUMS").write_text(
+        "".join(
+            f"{digit * 64}  {name}\n"
+            for digit, name in (("1", "checkpoints/a"), ("2", "fashion/old.png"), ("3", "fashion/test-0.png"))
+        )
+    )
     monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path))
     write_data("fashion", files)
     assert checksums().keys() == {"checkpoints/a", *(f"fashion/{name}" for name in files)}

@@ -174,7 +174,7 @@ def test_weights_that_are_not_finite_do_not_ship(candidate):
     tensors, header = checkpoint.read(candidate)
     tensors["inp.weight"][0, 0] = torch.nan
     checkpoint.write(candidate, tensors, header)
-    with pytest.raises(ValueError, match="NaN or infinite weights in inp.weight"):
+    with pytest.raises(ValueError, match="NaN or infinite values in inp.weight"):
         keep.ship(candidate, in_mode(0.99))
 
 

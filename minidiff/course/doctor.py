@@ -108,9 +108,12 @@ def machine() -> Iterator[Finding]:
 
 
 def shipped() -> Iterator[Finding]:
-    """Every file of data/SHA256SUMS against its hash, and every checkpoint against the hash in its header."""
+    """Every file of data/SHA256SUMS against its hash, and every checkpoint against its header and its name."""
     data, whole = files.root() / "data", 0
-    for name in files.checksums():
+    sums, junk = files.listing()
+    for line in junk:
+        yield Finding("data/SHA256SUMS", f"{line[:40]!r} is no 'sha256  name'", "fault", RESTORE)
+    for name in sums:
         try:
             files.verify(data / name)
             whole += 1
@@ -118,19 +121,23 @@ def shipped() -> Iterator[Finding]:
             yield Finding(f"data/{name}", "missing" if isinstance(error, OSError) else "changed", "fault", RESTORE)
     yield Finding("data", f"{whole} files with the sha256 they shipped with", "ok")
     try:
-        from minidiff.train.checkpoint import CheckpointError, verify
+        from minidiff.train.checkpoint import CheckpointError, read
     except ImportError as error:
         yield Finding("checkpoints", f"cannot be read: {error}", "fault", "install the packages named above")
         return
     sound = 0
     for path in sorted((data / "checkpoints").glob("*.safetensors")):
         try:
-            verify(path)
+            read(path, path.stem)
+            if f"checkpoints/{path.name}" not in sums:
+                raise CheckpointError(f"{path} is not listed in data/SHA256SUMS: it did not ship with the course")
             sound += 1
         except (CheckpointError, OSError) as error:
             yield Finding(f"checkpoint {path.stem}", str(error), "fault", RESTORE)
     remedy = "" if sound else f"nothing to sample from: {RESTORE}"
-    yield Finding("checkpoints", f"{sound} with the sha256 of their header", "ok" if sound else "note", remedy)
+    yield Finding(
+        "checkpoints", f"{sound} with the sha256 and the name of their header", "ok" if sound else "note", remedy
+    )
 
 
 def training(seconds: float) -> Finding:

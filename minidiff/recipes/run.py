@@ -25,6 +25,7 @@ from minidiff.threads import close_pool, cores
 from minidiff.train import checkpoint
 from minidiff.train.fit import State, fit
 
+LEEWAY = 8  # how many times as large as a row's shipped file another checkpoint of it may be
 SETTABLE = ("lr", "ema", "decay_from", "weight_decay", "seed")
 
 
@@ -235,7 +236,7 @@ def load(name: str, path: Path | str | None = None, device: str | torch.device =
     """
     recipe = recipes.get(name)
     source = Path(path) if path else shipped(name)
-    tensors, header = checkpoint.read(source, name)
+    tensors, header = checkpoint.read(source, name, largest=LEEWAY * recipe.budget)
     refuse_other(recipe, header, source)
     model, net = build(recipe, header.get("scale", "laptop"))
     checkpoint.load_into(net, tensors, str(source))
