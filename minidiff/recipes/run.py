@@ -3,7 +3,6 @@
 `minidiff train NAME` trains a row, `minidiff evaluate NAME` measures it, `minidiff.load(NAME)` returns what it names.
 """
 
-import json
 import math
 import os
 import shutil
@@ -24,6 +23,7 @@ from minidiff.scale import SCALES, scale
 from minidiff.threads import close_pool, cores
 from minidiff.train import checkpoint
 from minidiff.train.fit import State, fit
+from minidiff.train.resume import rows
 
 LEEWAY = 8  # how many times as large as a row's shipped file another checkpoint of it may be
 SETTABLE = ("lr", "ema", "decay_from", "weight_decay", "seed")
@@ -213,9 +213,8 @@ def refuse_other(recipe: Recipe, header: dict[str, Any], source: Path) -> None:
 def seconds(log: Path, until: float = math.inf) -> float:
     """Training time of a run up to a step, over all its interruptions, from its log."""
     total, before = 0.0, 0
-    for line in log.read_text().splitlines():
-        row = json.loads(line)
-        if row["step"] <= until:
+    for row in rows(log):
+        if row["step"] <= until and row["samples_per_s"] > 0:
             total += (row["samples"] - before) / row["samples_per_s"]
             before = row["samples"]
     return total

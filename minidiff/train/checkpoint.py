@@ -24,7 +24,7 @@ LONGEST, DEEPEST = 1_000_000, 20  # characters of a header, and trainings in it,
 LARGEST_NUMBER = 1e15
 KINDS: dict[str, Any] = {  # what stands in a header, if it does
     "sha256": str, "recipe": str, "scale": str, "device": str, "date": str, "revision": str, "kind": str,
-    "metrics": dict, "settings": dict, "identity": dict, "note": dict, "needs": dict, "start": dict,
+    "metrics": dict, "settings": dict, "identity": dict, "note": dict, "needs": dict, "start": dict, "idle": list,
     "samples": int, "steps": int, "step": int, "batch": int, "parameters": int, "seconds": int | float,
     "loss": int | float,
 }  # fmt: skip

@@ -19,13 +19,14 @@ from torch import Generator, Tensor, nn
 
 from minidiff import predict
 from minidiff.bars import tqdm
+from minidiff.checks import SEEDS, level, number, whole
 from minidiff.draws import normal
 from minidiff.schedule import shifted
-from minidiff.train.batches import Batch, step_generator
+from minidiff.train.batches import Batch, own_numbers, step_generator
 from minidiff.train.ema import EMA
-from minidiff.train.resume import deferred_interrupt, open_log, restore_state, save_state
+from minidiff.train.resume import deferred_interrupt, held, open_log, restore_state, save_state
+from minidiff.train.tally import Tally
 
-LEVELS = 5  # the loss is also reported in this many equal bins of t
 Loss = Callable[[Any, Batch, Generator], tuple[Tensor, Tensor]]
 
 
@@ -103,7 +104,7 @@ def denoising_loss(
     if not 0 <= apart <= 1 or (apart and x0.ndim != 5):
         raise ValueError(f"apart={apart} for data of shape {tuple(x0.shape)}: expected a share, and 0 but for clips")
     frames = x0.shape[2] if apart and float(torch.rand((), generator=generator)) < apart else 0
-    t = levels(len(x0) * max(1, frames), generator).to(x0)
+    t = level(levels(len(x0) * max(1, frames), generator)).to(x0)
     t = t.view(len(x0), frames) if frames else t  # (B, F) or (B,)
     t = t.clamp_min(1e-5) if space else t  # the factor between two rows may be infinite where nothing is hidden
     eps = normal(x0, generator)
@@ -117,37 +118,31 @@ def denoising_loss(
     return predict.loss(denoise, x0, eps, t, cond, space, weight), t
 
 
-class Tally:
-    """Means of the loss, overall and by noise level, kept on the device so that a step never waits for a number."""
-
-    def __init__(self, device: torch.device):
-        self.sums, self.counts = torch.zeros(2, LEVELS + 1, device=device)
-
-    def add(self, losses: Tensor, t: Tensor) -> None:
-        """Add losses (B,) at levels t (B,) or (B,F) (then the mean level counts)."""
-        level = (t.flatten(1).mean(1) if t.ndim > 1 else t).mul(LEVELS).long().clamp(0, LEVELS - 1) + 1
-        for index in (level, torch.zeros_like(level)):
-            self.sums.scatter_add_(0, index, losses.float())
-            self.counts.scatter_add_(0, index, torch.ones_like(losses, dtype=torch.float32))
-
-    def finite(self) -> bool:
-        """Whether every loss since the last `means` was finite."""
-        return bool(self.sums.isfinite().all())
-
-    def means(self) -> list[float]:
-        """[overall, level 0, ..., level 4] since the last call; NaN where nothing was added."""
-        values = (self.sums / self.counts).tolist()
-        self.sums.zero_()
-        self.counts.zero_()
-        return values
-
-
 def diverged(step: int, lr: float) -> FloatingPointError:
     """What is raised where a loss or a weight is NaN or infinite. Example: `raise diverged(300, 1e-3)`."""
     return FloatingPointError(
         f"loss or weights are not finite near step {step}: lower lr (now {lr:g}), or look for NaN in the data; "
         "nothing of it was saved"
     )
+
+
+def check_settings(
+    *, lr: float = 1e-3, warmup: int = 0, decay_from: float = 1.0, clip: float = 1.0, weight_decay: float = 0.0,
+    ema: float = 0.999, seed: int = 0, steps: int = 1, every: int = 1, save_every: int = 1
+) -> None:  # fmt: skip
+    """ValueError, with the range that is allowed, for a setting of `fit` that is out of it.
+
+    Example: `check_settings(lr=1e-3)`.
+    """
+    number("lr", lr, 0, 1e30, above=True)
+    whole("warmup", warmup, 0, 10**9)
+    number("decay_from", decay_from, 0, 1)
+    number("clip", clip, 0, 1e30, above=True)
+    number("weight_decay", weight_decay, 0, 1e6)
+    number("ema", ema, 0, 1, below=True)
+    whole("seed", seed, 0, SEEDS)
+    for name, value in (("steps", steps), ("every", every), ("save_every", save_every)):
+        whole(name, value, 1, 10**9)
 
 
 def learning_rate(step: int, steps: int, lr: float, warmup: int, decay_from: float) -> float:
@@ -187,18 +182,38 @@ def fit(
     (state.safetensors, every `save_every` steps, on Ctrl-C, when the loop is left, and at the end); a state found
     there is resumed. identity: what else makes it this run, the batch size say; a state with another one is refused.
     note: kept beside the state, such as the code's revision; a finished run keeps the note it was trained with.
-    Raises FloatingPointError when a loss or a weight is not finite, and then saves nothing; CheckpointError when the
-    saved state belongs to another run.
+    Raises ValueError for a setting out of its range; FloatingPointError when a loss or a weight is not finite, and then
+    saves nothing; CheckpointError when the saved state belongs to another run; BlockingIOError when another process
+    trains in the folder.
     Example: `for state in fit(Denoiser(MLP(dim=2), Linear()), fresh(grid25().sample, 256), 1000): print(state.loss)`.
     """
+    settings: dict[str, Any] = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip}
+    settings |= {"weight_decay": weight_decay, "ema": ema, "seed": seed, "steps": steps}
+    check_settings(**settings, every=every, save_every=save_every)
+    kept = json.loads(json.dumps({"identity": identity or {}, "note": note or {}}))  # as a file will give it back
+    with held(Path(folder) if folder is not None else None):
+        yield from trained(model, batch, loss, settings, every, folder, kept, save_every, progress, bfloat16)
+
+
+def trained(
+    model: Any,
+    batch: Callable[[int], Batch],
+    loss: Loss,
+    settings: dict[str, Any],
+    every: int,
+    folder: Path | str | None,
+    kept: dict[str, Any],
+    save_every: int,
+    progress: bool,
+    bfloat16: bool,
+) -> Iterator[State]:
+    """The loop of `fit`."""
+    steps, seed, lr = settings["steps"], settings["seed"], settings["lr"]
     net: nn.Module = getattr(model, "net", model)
     device = next(net.parameters()).device
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
-    average, tally = EMA(net, ema), Tally(device)
-    settings = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip, "weight_decay": weight_decay}
-    settings |= {"ema": ema, "seed": seed, "steps": steps}
-    kept = json.loads(json.dumps({"identity": identity or {}, "note": note or {}}))  # as a file will give it back
-    done, samples, path, log = 0, 0, None, None
+    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=settings["weight_decay"])
+    average, tally = EMA(net, settings["ema"]), Tally(device)
+    done, samples, saved, path, log = 0, 0, -1, None, None
     if folder is not None:
         path = Path(folder) / "state.safetensors"
         if path.exists():
@@ -206,6 +221,7 @@ def fit(
             if before != kept["note"]:  # steps of two revisions, say: both are told
                 kept["note"]["earlier"] = [*before.pop("earlier", []), before]
             kept["note"] = before if done >= steps else kept["note"]
+            saved = done
         log = open_log(Path(folder), done)
 
     def check() -> None:
@@ -214,9 +230,11 @@ def fit(
             raise diverged(done, lr)
 
     def save() -> None:
-        if path is not None:
+        nonlocal saved
+        if path is not None and saved < done:
             check()
             save_state(path, net, optimizer, average, settings | kept | {"step": done, "samples": samples})
+            saved = done
 
     net.train()
     bar = tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
@@ -225,16 +243,17 @@ def fit(
             clock, before = time.perf_counter(), samples
             with deferred_interrupt() as interrupted:
                 for step in range(done, min(steps, done - done % every + every)):
-                    rate = learning_rate(step, steps, lr, warmup, decay_from)
+                    rate = learning_rate(step, steps, lr, settings["warmup"], settings["decay_from"])
                     for group in optimizer.param_groups:
                         group["lr"] = rate
                     data = tuple(x.to(device, non_blocking=True) for x in batch(step))
                     fast = bfloat16 or device.type == "cuda"
-                    with torch.autocast(device.type, torch.bfloat16) if fast else nullcontext():
+                    casts = torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+                    with own_numbers(seed, step, device), casts:
                         losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
                     optimizer.zero_grad()
                     losses.mean().backward()
-                    norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+                    norm = nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
                     optimizer.step()
                     average.update(net, step)
                     tally.add(losses.detach(), t)
@@ -243,26 +262,25 @@ def fit(
                     if done % save_every == 0 or done == steps or interrupted():
                         save()
                     if interrupted():
-                        raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
-            check()
-            mean, *levels = tally.means()
-            state = State(
-                done,
-                mean,
-                levels,
-                float(norm),
-                rate,
-                (samples - before) / (time.perf_counter() - clock),
-                samples,
-                average,
-            )
-            bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
-            if log is not None:
-                log.write(state.line() + "\n")
-                log.flush()
+                        break
+                else:
+                    check()
+                    mean, *by_level = tally.means()
+                    pace = (samples - before) / (time.perf_counter() - clock)
+                    state = State(done, mean, by_level, float(norm), rate, pace, samples, average)
+                    bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
+                    if log is not None:
+                        log.write(state.line() + "\n")
+                        log.flush()
+                if interrupted():
+                    save()
+                    raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
             yield state
-    except GeneratorExit:  # the loop was left early: between two steps, so the state is whole
-        save()
+    except (GeneratorExit, KeyboardInterrupt):  # between two steps, so the state is whole
+        with deferred_interrupt() as interrupted:
+            save()
+        if interrupted():
+            raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else "")) from None
         raise
     finally:
         bar.close()

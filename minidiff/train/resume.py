@@ -1,6 +1,11 @@
-"""What makes a run survive: one atomic file, a log that never runs ahead of it, a Ctrl-C that waits for the step."""
+"""What makes a run survive: one atomic file, a log that never runs ahead of it, a Ctrl-C that waits for the step.
+
+And what keeps it one run: a folder is trained in by one process at a time, and a state of another run is refused.
+"""
 
 import json
+import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -8,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import filelock
 import torch
 from torch import Tensor, nn
 
+from minidiff.checks import whole
 from minidiff.files import atomic_write
 from minidiff.train import checkpoint
 from minidiff.train.checkpoint import CheckpointError
@@ -18,13 +25,13 @@ from minidiff.train.ema import EMA
 
 
 def save_state(path: Path, net: nn.Module, optimizer: torch.optim.Optimizer, ema: EMA, header: dict[str, Any]) -> None:
-    """Write everything a run is: float32 weights, AdamW's moments, the average, torch's random state, and `header`."""
+    """Write everything a run is: float32 weights, AdamW's moments, the average, and `header`."""
     tensors: dict[str, Tensor] = {f"net.{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"ema.{name}": value for name, value in ema.weights.items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"opt.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-    tensors["rng"] = torch.get_rng_state()
-    checkpoint.write(path, tensors, {"kind": "training state", **header})
+    idle = [name for i, (name, _) in enumerate(net.named_parameters()) if f"opt.{i}.step" not in tensors]
+    checkpoint.write(path, tensors, {"kind": "training state", "idle": idle, **header})
 
 
 def restore_state(
@@ -46,29 +53,106 @@ def restore_state(
         )
     part = {p: {n[len(p) :]: v for n, v in tensors.items() if n.startswith(p)} for p in ("net.", "ema.", "opt.")}
     checkpoint.load_into(net, part["net."], str(path))
+    try:
+        step = whole("step", header.get("step"), 0, settings["steps"])
+        samples = whole("samples", header.get("samples"), step, 2**62)
+        averages = fitting(part["ema."], {name: value.shape for name, value in ema.weights.items()})
+        slots = moments(part["opt."], dict(net.named_parameters()), header.get("idle", []), step)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} is no state that a training saved ({error}): remove it, and train anew"
+        ) from None
     for name, value in ema.weights.items():
-        value.copy_(part["ema."][name])
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in part["opt."].items():
-        index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
+        value.copy_(averages[name])
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["rng"])
-    return header["step"], header["samples"], header.get("note", {})
+    return step, samples, header.get("note", {})
+
+
+def fitting(tensors: dict[str, Tensor], shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+    """The tensors if they have these names and shapes and are floating point; ValueError naming the first that is not.
+
+    That all are finite is seen to where they are read.
+    """
+    for name in sorted(tensors.keys() | shapes.keys()):
+        if name not in shapes or name not in tensors:
+            raise ValueError(f"{name[:60]} is {'missing' if name in shapes else 'unexpected'}")
+        if tensors[name].shape != shapes[name] or not tensors[name].is_floating_point():
+            raise ValueError(f"{name} of shape {tuple(tensors[name].shape)} where {tuple(shapes[name])} is expected")
+    return tensors
+
+
+def moments(
+    tensors: dict[str, Tensor], parameters: dict[str, nn.Parameter], idle: list[str], step: int
+) -> dict[int, dict[str, Tensor]]:
+    """AdamW's slots, by the number of their parameter; ValueError where one is missing, misshapen or negative.
+
+    idle: the parameters that no step has reached, and that have none.
+    """
+    shapes: dict[str, torch.Size] = {}
+    for i, (name, p) in enumerate(parameters.items()):
+        if step > 0 and name not in idle:
+            shapes |= {f"{i}.step": torch.Size([]), f"{i}.exp_avg": p.shape, f"{i}.exp_avg_sq": p.shape}
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in fitting(tensors, shapes).items():
+        index, slot = name.split(".")
+        if (slot == "step" and not 0 < float(value) <= step) or (slot == "exp_avg_sq" and (value < 0).any()):
+            raise ValueError(f"the optimizer's {name} is out of range")
+        slots.setdefault(int(index), {})[slot] = value
+    if step > 0 and not slots:
+        raise ValueError("it holds nothing of the optimizer")
+    return slots
+
+
+@contextmanager
+def held(folder: Path | None) -> Iterator[None]:
+    """Inside the block the folder is this training's alone; BlockingIOError where another process trains in it.
+
+    The system drops the lock when its process ends, however that happens, so what a killed run leaves behind hinders
+    nobody: its half-written files are removed. `pid` tells who it is.
+    """
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, pid = filelock.FileLock(folder / ".lock"), folder / ".pid"
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        who = pid.read_text().strip() if pid.exists() else "?"
+        raise BlockingIOError(
+            f"{folder} is being trained in by process {who}: wait for it, or stop it (Ctrl-C saves what it has)"
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        lock = None
+    try:
+        for scratch in folder.glob(".*.tmp"):
+            scratch.unlink(missing_ok=True)
+        pid.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        pid.unlink(missing_ok=True)
+        if lock is not None:
+            lock.release()
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a log that `fit` wrote; any other line, such as the half line of a killed run, is left out."""
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        try:
+            row = json.loads(line)
+            numbers = [row[key] for key in ("step", "samples", "samples_per_s")]
+            sound = all(type(n) in (int, float) and math.isfinite(n) for n in numbers) and type(row["step"]) is int
+        except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
+            continue
+        if sound:
+            yield row
 
 
 def open_log(folder: Path, start: int) -> TextIO:
     """The JSON-lines log, open for appending, without what an interrupted run wrote after its last saved step."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "log.jsonl"
-    kept = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            if json.loads(line)["step"] <= start:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue  # the half line of a killed run
-    atomic_write(path, "".join(kept).encode())
+    kept = {row["step"]: json.dumps(row) + "\n" for row in rows(path) if row["step"] <= start}
+    atomic_write(path, "".join(kept.values()).encode())
     return open(path, "a")
 
 
