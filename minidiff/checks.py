@@ -93,3 +93,20 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high:,}")
     return value
+
+
+def fits(what: str, numbers: float, copies: int = 3) -> None:
+    """ValueError if that many float32 numbers, so many times over, are more than the memory that is free just now.
+
+    Example: `fits("n=4", 4 * 3072)`.
+    """
+    try:
+        import psutil
+    except ImportError:
+        return
+    needed, free = 4 * numbers * copies / 2**30, psutil.virtual_memory().available / 2**30
+    if needed > free:
+        raise ValueError(
+            f"{what} would not fit into memory: it needs about {needed:,.1f} GB, and {free:.1f} GB are free; "
+            "ask for fewer at a time"
+        )

@@ -4,13 +4,17 @@ Errors are one line; Ctrl-C loses nothing.
 """
 
 import argparse
-import errno
+import io
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from minidiff.errors import said, told
+from minidiff.files import named
 from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
@@ -151,9 +155,8 @@ def sample(args: argparse.Namespace) -> int:
 
     films, row, clock = (".mp4", ".webm", ".gif", ".webp"), recipes.get(args.name), time.perf_counter()
     n, steps = (own if asked is None else asked for own, asked in zip(row.shows, (args.n, args.steps), strict=True))
-    out = args.out and refuse(args.out, (".png", *films))
+    path = refuse(args.out or outputs() / f"{args.name}{'.mp4' if row.frames > 1 else '.png'}", (".png", *films))
     x = generate(args.name, args.prompt, n, steps, args.w, args.seed, path=args.checkpoint)
-    path = out or outputs() / f"{args.name}{'.mp4' if x.ndim == 5 else '.png'}"
     if (x.ndim == 5) != (path.suffix.lower() in films):
         kind, wanted = ("clips", ", ".join(films)) if x.ndim == 5 else ("still pictures", ".png")
         raise ValueError(f"-o {path}: {args.name} makes {kind}: expected {wanted}")
@@ -164,14 +167,20 @@ def sample(args: argparse.Namespace) -> int:
 
 
 def refuse(path: Path, suffixes: Sequence[str]) -> Path:
-    """A path to write to, or ValueError before any work is done: for its suffix, a folder, a file among its parents."""
+    """A path to write to, or ValueError or OSError before any work is done: for its suffix, a folder, a file among its
+    parents, a place that cannot be written to."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(f"-o {path}: expected a .png file, or for clips {', '.join(suffixes[1:])}")
     if path.is_dir():
         raise ValueError(f"-o {path}: this is a folder; name a file in it")
     if wrong := next((str(parent) for parent in path.parents if parent.exists() and not parent.is_dir()), None):
         raise ValueError(f"-o {path}: {wrong} is a file, not a folder")
-    return path
+    if path.exists() and not path.is_file():
+        raise ValueError(f"-o {path}: this is a device or a pipe; name a file")
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):  # can be written there?
+            return path
 
 
 def picture(x: Any, path: Path, title: str) -> None:
@@ -182,14 +191,16 @@ def picture(x: Any, path: Path, title: str) -> None:
     from minidiff.data.clips import encode
     from minidiff.files import atomic_write
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     if x.ndim == 5:
         frames = [plots.tile(x[:, :, i], columns=min(5, len(x)), scale=4) for i in range(x.shape[2])]
         atomic_write(path, encode(np.stack(frames), path.suffix.lower(), fps=12))
-    elif x.ndim == 2:
-        plots.panels([(title, x)], limit=3).savefig(path)
+        return
+    made = io.BytesIO()
+    if x.ndim == 2:
+        plots.panels([(title, x)], limit=3).savefig(made)
     else:
-        plots.save_grid(x, path, columns=min(10, len(x)))
+        plots.save_grid(x, made, columns=min(10, len(x)))
+    atomic_write(path, made.getvalue())
 
 
 def list_recipes(args: argparse.Namespace) -> int:
@@ -207,17 +218,17 @@ def list_recipes(args: argparse.Namespace) -> int:
         why, line = "", f"{row.name:20}"
         try:
             header = read_header(path)
-            value = header["metrics"].get(row.metric, {}).get("value", float("nan"))
-            reached = row.meets(value)
-            line += f"{header['scale']:14}{header['device'][:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
+            value = header.get("metrics", {}).get(row.metric, {}).get("value", float("nan"))
+            reached, at = row.meets(value), header.get("scale", "?")
+            line += f"{at:14}{header.get('device', '?')[:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
             line += f"{'  met' if reached else '  missed':9}{path.stat().st_size:>11,}/{row.budget:,}"
-            if not {header["scale"], header.get("start", {}).get("scale")} & {"gpu"}:
-                why = "trained at " + header["scale"] + " scale" + ("" if reached else ", target missed")
+            if not {at, header.get("start", {}).get("scale")} & {"gpu"}:
+                why = "trained at " + at + " scale" + ("" if reached else ", target missed")
             elif not reached:
                 why = "target missed"
         except CheckpointError:
-            line += "no"
-            why = "not shipped"
+            why = "damaged: restore it with 'git checkout -- data'" if path.exists() else "not shipped"
+            line += why.partition(":")[0] if path.exists() else "no"
         print(line)
         if why:
             owed.append(f"  minidiff train {row.name} --scale gpu --ship    # {why}; {row.about}")
@@ -241,25 +252,27 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status. Example: `main(["sample", "fashion-unet", "-n", "4"])`."""
     args = parsed(argv)
-    share()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name with odd characters is printed oddly, and ends nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
-        if args.verb == "doctor":
-            from minidiff.course.doctor import doctor
-
-            return doctor(args.licences)
-        verbs = {"recipes": list_recipes, "train": train, "sample": sample, "evaluate": evaluate}
-        return verbs[args.verb](args)
+        status = run(args)
+        sys.stdout.flush()  # a full disk or a closed pipe is told here, not by the interpreter at its end
+        return status
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'stopped'}; run the same command again to go on", file=sys.stderr)
-        return 130
-    except (ValueError, KeyError, OSError, FloatingPointError) as error:
-        print(f"minidiff {args.verb}: {said(error)}", file=sys.stderr)
-        return 1
+        return told(f"\n{stop or 'stopped'}; run the same command again to go on", 130)
+    except Exception as error:
+        if os.environ.get("MINIDIFF_DEBUG"):
+            raise
+        return told(f"minidiff {args.verb}: {said(error)}", 1)
 
 
-def said(error: Exception) -> object:
-    """What went wrong, in one line: our own words, or of the system's errors (a full disk, say) path and reason."""
-    if isinstance(error, OSError) and error.strerror:
-        full = "; make room, or name another place" * (error.errno in (errno.ENOSPC, errno.EDQUOT))
-        return f"{error.filename or 'writing'}: {error.strerror}{full}"
-    return error.args[0] if error.args else error
+def run(args: argparse.Namespace) -> int:
+    """The verb that was asked for."""
+    share()
+    if args.verb == "doctor":
+        from minidiff.course.doctor import doctor
+
+        return doctor(args.licences)
+    verbs = {"recipes": list_recipes, "train": train, "sample": sample, "evaluate": evaluate}
+    return verbs[args.verb](args)

@@ -7,6 +7,8 @@ goes under `outputs()`, which git ignores. Only the standard library is used, so
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -41,13 +43,29 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def named(path: Path | str) -> Iterator[None]:
+    """Inside the block an error of the system is told with this path: that a disk is full it tells without one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def atomic_write(path: Path, content: bytes) -> None:
     """Write `content` so that a reader, or a crash at any moment, sees the old file or the new one, never half.
 
     The bytes go to a neighbour file, reach the disk (fsync), and replace the target in one step.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, content)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """What `atomic_write` does once the folder is there."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(scratch, "wb") as file:

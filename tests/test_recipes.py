@@ -298,7 +298,7 @@ def test_cli_lists_recipes_and_what_is_owed(capsys):
     [
         ("train nonsense", "no recipe 'nonsense'; there are: toy-mlp"),
         ("train toy-mlp --scale smoke --set colour=red", "unknown setting"),
-        ("train toy-mlp --scale smoke --set lr=fast", "expected float"),
+        ("train toy-mlp --scale smoke --set lr=fast", "expected a number"),
         ("train toy-mlp --scale smoke --set steps", "expected KEY=VALUE"),
         ("train toy-mlp --scale smoke --set steps=0", "expected a whole number"),
         ("sample fashion-classifier", "nothing to sample"),

@@ -156,13 +156,14 @@ def tile(images: Any, columns: int, scale: int = 1, gap: int = 2) -> np.ndarray:
     return page
 
 
-def save_grid(images: Any, path: str | Path, columns: int, scale: int = 2) -> Path:
-    """Write images (N, C, H, W) in [-1, 1] as a PNG grid; return its path. Folders are made as needed.
+def save_grid(images: Any, path: Any, columns: int, scale: int = 2) -> Any:
+    """Write images (N, C, H, W) in [-1, 1] as a PNG grid to a path or a file; return it. Folders are made as needed.
 
     Example: `save_grid(samples, "outputs/hello.png", columns=8)`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(path, str | Path):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(tile(images, columns, scale, gap=2 * scale)).save(path, "png", optimize=True)
     return path
 

@@ -6,12 +6,11 @@ from typing import Any
 import torch
 
 from minidiff import recipes
-from minidiff.checks import whole
+from minidiff.checks import SEEDS, fits, whole
 from minidiff.predict import LARGEST_W
 from minidiff.recipes import run
 
 STEPS, FRAMES = 1_000, 96  # the most: of a sampler, and of a clip (eight times what any model here has seen)
-LARGEST = 2**30  # numbers of an answer, 4 GB, if a picture has 32 x 32 pixels; those of 64 x 64 take four times as many
 
 
 def generate(
@@ -45,16 +44,13 @@ def generate(
         raise ValueError(f"{name} has nothing to sample; these have: {drawing}")
     whole("n", n, 1, 1_000_000)
     whole("steps", steps, 1, STEPS)
-    whole("seed", seed, 0, 2**31 - 1)
+    whole("seed", seed, 0, SEEDS)
     more: dict[str, Any] = {"attention": True} if attention else {}
     more |= {} if frames is None else {"frames": whole("frames", frames, 1, FRAMES)}
     if more and not row.reads:
         raise ValueError(f"{name} reads no sentences: it takes no {' and no '.join(more)}")
     long = frames or row.frames
-    if n * long * 3 * 32 * 32 > LARGEST:
-        raise ValueError(
-            f"n={n:,} of {long} frame{'s' * (long > 1)} would not fit into memory: ask for fewer at a time"
-        )
+    fits(f"n={n:,} of {long} frame{'s' * (long > 1)}", n * long * row.pixels)
     w = row.w if w is None else w
     if not 0 <= w <= LARGEST_W:  # also false for NaN; before anything is loaded
         raise ValueError(f"guidance weight w={w}: expected 0 (no words), 1 (plain), 2 to 10 (guided), 1,000 at most")

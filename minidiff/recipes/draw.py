@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Generator, Tensor
 
 from minidiff.bars import tqdm
+from minidiff.checks import lost
 from minidiff.files import atomic_write
 from minidiff.measure.neighbours import nearest
 from minidiff.predict import Denoise, guide
@@ -56,7 +57,7 @@ def generate(
     with tqdm(total=len(batches) * calls, desc=words, unit="step", delay=3, leave=n > size) as bar:
         for i in batches:
             kept = folder / f"{i}-{min(i + size, n)}.safetensors" if folder else None
-            if kept and (x := kept_batch(kept)) is not None:
+            if kept and (x := kept_batch(kept, (min(size, n - i), *shape))) is not None:
                 parts.append(x)
                 bar.update(calls)
                 continue
@@ -79,12 +80,13 @@ def counted(walk: Steps, bar: tqdm) -> Steps:
         bar.update()
 
 
-def kept_batch(path: Path) -> Tensor | None:
-    """The samples of a file that an interrupted evaluation left, None where there is none or it is damaged."""
+def kept_batch(path: Path, shape: tuple[int, ...]) -> Tensor | None:
+    """The samples of a file that an interrupted evaluation left, None where there is none, or not such a one."""
     try:
-        return safetensors.torch.load(path.read_bytes())["x"]
+        x = safetensors.torch.load(path.read_bytes())["x"]
     except (FileNotFoundError, SafetensorError, KeyError):
         return None
+    return x if tuple(x.shape) == shape and x.is_floating_point() and not lost(x) else None
 
 
 def fifths(n: int) -> int:

@@ -139,6 +139,7 @@ def autoencoder_row(name: str, about: str, net: Any, steps: int, target: float, 
     """The row of an autoencoder: all are trained and measured alike."""
     return Recipe(
         name=name,
+        pixels=3 * 64 * 64,
         about=about,
         net=net,
         model=lambda net: net,
@@ -163,6 +164,7 @@ def autoencoder_row(name: str, about: str, net: Any, steps: int, target: float, 
 ROWS = (
     Recipe(
         name="emoji-classifier",
+        pixels=3 * 64 * 64,
         about="names style and group of an emoji; its features measure generated ones",
         net=classifier,
         model=lambda net: net,

@@ -136,6 +136,7 @@ def dit(at: str) -> nn.Module:
 
 
 UNET = Recipe(
+    pixels=28 * 28,
     name="fashion-unet",
     about="draws clothes from noise: one of ten kinds, or whatever comes (label 10)",
     net=unet,
@@ -163,6 +164,7 @@ DIT = replace(
 ROWS = (
     Recipe(
         name="fashion-classifier",
+        pixels=28 * 28,
         about="names the ten kinds of clothes; its features measure generated ones",
         net=classifier,
         model=lambda net: net,

@@ -130,6 +130,7 @@ def denoiser_row(
     """The row of a denoiser of latents (of: its autoencoder) or of pixels: the same but for the space."""
     return Recipe(
         name=name,
+        pixels=3 * 64 * 64,
         about=about,
         net=net,
         model=lambda net: Denoiser(net, Linear(), "flow", sd, autoencoder=loaded(of) if of else None),

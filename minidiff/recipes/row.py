@@ -28,7 +28,8 @@ class Recipe:
     measure: (model, n or None, folder for what an interruption should not lose) -> Metrics.
     draw: (model, n, steps, seed, label, w) -> samples (n, ...), or None for a model that has nothing to draw. reads:
     whether its label is a sentence; then `draw` takes frames and attention too. w: how much it is guided by default.
-    frames: of one of its samples. shows: how many samples, of how many steps, `minidiff sample` makes unasked.
+    frames: of one of its samples. pixels: how many numbers one frame of it has. shows: how many samples, of how
+    many steps, `minidiff sample` makes unasked.
     finish: what is still measured into the network once it is trained, with averaged weights.
     begins: the row whose shipped weights a training begins with, as far as they reach (not at smoke scale).
     needs: names of rows whose shipped weights this one was made for; their hashes stand in its checkpoint.
@@ -55,6 +56,7 @@ class Recipe:
     reads: bool = False
     w: float = 1.0
     frames: int = 1
+    pixels: int = 3 * 32 * 32
     shows: tuple[int, int] = (40, 50)
     needs: tuple[str, ...] = ()
     batch: tuple[int, int, int] = (64, 128, 512)

@@ -5,10 +5,12 @@
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,13 @@ import torch
 from torch import nn
 
 from minidiff import recipes
+from minidiff.checks import fits, whole
 from minidiff.files import outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
 from minidiff.threads import close_pool, cores
 from minidiff.train import checkpoint
-from minidiff.train.fit import State, fit
+from minidiff.train.fit import State, check_settings, fit
 from minidiff.train.resume import rows
 
 LEEWAY = 8  # how many times as large as a row's shipped file another checkpoint of it may be
@@ -77,7 +80,12 @@ def configure(name: str, settings: dict[str, str] | None = None) -> Recipe:
         try:
             recipe = replace(recipe, **{key: kinds[key](text)})
         except ValueError:
-            raise ValueError(f"--set {key}={text}: expected {kinds[key].__name__}") from None
+            expected = {"int": "a whole number", "float": "a number"}[kinds[key].__name__]
+            raise ValueError(f"--set {key}={text}: expected {expected}") from None
+        try:
+            check_settings(**{key: getattr(recipe, key)})
+        except ValueError as error:
+            raise ValueError(f"--set {error}") from None
     return recipe
 
 
@@ -114,11 +122,13 @@ def train(
     settings, sizes = dict(settings or {}), []
     for key in ("steps", "batch"):
         text = str(settings.pop(key, getattr(recipes.get(name), key)[SCALES.index(at)]))
-        if not text.isdigit() or int(text) < 1:
-            raise ValueError(f"--set {key}={text}: expected a whole number, 1 or more")
+        most = 10**9 if key == "steps" else 10**6
+        if not re.fullmatch("[0-9]{1,12}", text) or not 1 <= int(text) <= most:
+            raise ValueError(f"--set {key}={text}: expected a whole number from 1 to {most:,}")
         sizes.append(int(text))
     steps, batch = sizes
     recipe = configure(name, settings)
+    fits(f"--set batch={batch:,}", batch * recipe.pixels * recipe.frames)
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())
     model, net = build(recipe, at)
@@ -146,15 +156,16 @@ def train(
     options["identity"] |= {"start": earlier["sha256"]} if earlier else {}
     options |= {"note": {"revision": revision(), "device": device_name(device), "date": time.strftime("%Y-%m-%d")}}
     options["note"] |= ({"compiled": True} if compiled else {}) | ({"bfloat16": True} if bfloat16 else {})
-    trained = False
+    trained, source = False, recipe.batches(batch, recipe.seed)
     try:
-        for state in fit(model, recipe.batches(batch, recipe.seed), steps, bfloat16=bfloat16, **options):
-            if not trained:
-                path.unlink(missing_ok=True)  # of an earlier run in this folder
-            trained = True
-            if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
-                keep_state(folder / "states", net, state, needs, earlier.get("samples", 0))
-            yield state
+        with closing(fit(model, source, steps, bfloat16=bfloat16, **options)) as states:
+            for state in states:
+                if not trained:
+                    path.unlink(missing_ok=True)  # of an earlier run in this folder
+                trained = True
+                if ((nth := state.step // options["every"]) & (nth - 1)) == 0 or state.step == steps:
+                    keep_state(folder / "states", net, state, needs, earlier.get("samples", 0))
+                yield state
     finally:
         close_pool()  # what was planned for steps that do not come
     if trained or not path.exists():
@@ -251,6 +262,9 @@ def evaluate(name: str, path: Path | str | None = None, n: int | None = None) ->
     Interrupted, the same call goes on with the samples it has. ValueError for an n where it has no meaning or is too
     small. Example: `evaluate("toy-mlp")`.
     """
+    if n is not None:
+        row = recipes.get(name)
+        fits(f"n={whole('n', n, 1, 1_000_000):,}", n * row.pixels * row.frames)
     mark = checkpoint.read_header(Path(path) if path else shipped(name))["sha256"][:12]
     folder = outputs() / "evaluations" / f"{name}-{mark}-{revision()}-{scale()}"
     metrics = recipes.get(name).measure(load(name, path), n, folder)

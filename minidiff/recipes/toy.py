@@ -52,6 +52,7 @@ def draw(denoise: Denoiser, n: int, steps: int, seed: int, label: str | None, w:
 ROWS = (
     Recipe(
         name="toy-mlp",
+        pixels=2,
         about="25 modes in the plane: chapter 03's network, beside its exact answer",
         net=net,
         model=lambda net: Denoiser(net, Linear(), "flow", sd=grid25().sd),

@@ -8,7 +8,8 @@ repeats exactly (bit for bit on a CPU with a fixed number of threads) what the u
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Generator as Yielding
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from minidiff import predict
 from minidiff.bars import tqdm
 from minidiff.checks import SEEDS, level, number, whole
 from minidiff.draws import normal
+from minidiff.files import named
 from minidiff.schedule import shifted
 from minidiff.train.batches import Batch, own_numbers, step_generator
 from minidiff.train.ema import EMA
@@ -172,7 +174,7 @@ def fit(
     save_every: int = 500,
     progress: bool = True,
     bfloat16: bool = False,
-) -> Iterator[State]:
+) -> Yielding[State, None, None]:
     """Train `model` (a Denoiser, or any module) with AdamW and yield a `State` every `every` steps and at the end.
 
     batch: step -> tensors, from `shuffled` or `fresh`. loss: (model, batch, generator) -> losses (B,) and their
@@ -206,7 +208,7 @@ def trained(
     save_every: int,
     progress: bool,
     bfloat16: bool,
-) -> Iterator[State]:
+) -> Yielding[State, None, None]:
     """The loop of `fit`."""
     steps, seed, lr = settings["steps"], settings["seed"], settings["lr"]
     net: nn.Module = getattr(model, "net", model)
@@ -270,8 +272,9 @@ def trained(
                     state = State(done, mean, by_level, float(norm), rate, pace, samples, average)
                     bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
                     if log is not None:
-                        log.write(state.line() + "\n")
-                        log.flush()
+                        with named(log.name):
+                            log.write(state.line() + "\n")
+                            log.flush()
                 if interrupted():
                     save()
                     raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
