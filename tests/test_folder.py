@@ -1,15 +1,21 @@
 """A learner's own folder is read as promised, or refused: what is broken is named, skipped and counted."""
 
+import errno
+import os
 import re
 import shutil
+import signal
+import socket
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from minidiff.data import folder
+from minidiff.data import clips, folder
+from minidiff.data.clips import write as write_clip
 
 ENDINGS = ("png", "jpg", "jpeg", "webp", "bmp", "gif")
 
@@ -95,7 +101,9 @@ def test_folder_skips_names_and_counts_broken_files(tmp_path):
     (tmp_path / "text.jpg").write_text("not an image")
     noise().save(tmp_path / "renamed.png", "PPM")  # a format that we do not promise to read
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.warns(UserWarning, match=r"skipped 10 of 11 images.*empty.png \(Unid.*gone.png \(FileNot") as seen:
+    with pytest.warns(
+        UserWarning, match=r"skipped 10 of 11 images.*empty.png \(Unid.*gone.png \(ValueError: no regular file"
+    ) as seen:
         images, paths, skipped = folder.load(tmp_path, size=8)
     assert len(seen) == 1 and seen[0].filename == __file__
     assert images.shape == (1, 3, 8, 8) and paths == [tmp_path / "good.png"]
@@ -103,13 +111,91 @@ def test_folder_skips_names_and_counts_broken_files(tmp_path):
     assert {path.name for path, _ in skipped} == expected and all(len(reason) > 8 for _, reason in skipped)
 
 
-@pytest.mark.parametrize("limit", [1000, 400])  # Pillow itself warns from 1x its limit on, and raises from 2x on
-def test_folder_skips_decompression_bombs(tmp_path, monkeypatch, limit):
+@pytest.mark.parametrize("limit, told", [(1000, "0 megapixels, the most are"), (400, "DecompressionBomb")])
+def test_folder_skips_decompression_bombs(tmp_path, monkeypatch, limit, told):
+    """Ours is the stricter limit; Pillow's own, an error from twice its number on, stays as a second one."""
     noise(16).save(tmp_path / "a.png")
     noise(40).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.warns(UserWarning, match="skipped 1 of 2 images.*bomb.png .DecompressionBomb"):
+    monkeypatch.setattr(folder, "LARGEST", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit if limit < 1000 else 10**6)
+    with pytest.warns(UserWarning, match=f"skipped 1 of 2 images.*bomb.png .*{told}"):
         assert folder.load(tmp_path).paths == [tmp_path / "a.png"]
+
+
+def test_a_large_photograph_is_shrunk_while_it_is_decoded(tmp_path, monkeypatch):
+    y, x = np.mgrid[:800, :1200]
+    Image.fromarray(np.stack([x % 256, y % 256, (x + y) // 8], 2).astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    whole = folder.load(tmp_path, size=8).images
+    monkeypatch.setattr(folder, "LARGEST", 100_000)  # it has 960,000 pixels, at an eighth of its sides 15,000
+    shrunk = folder.load(tmp_path, size=8).images
+    assert not torch.equal(whole, shrunk) and float((whole - shrunk).abs().max()) < 0.1
+    with pytest.raises(ValueError, match=r"a.jpg \(ValueError: 1 megapixels, the most are 0: shrink it first\)"):
+        folder.load(tmp_path, size=700)  # for which no more than half of its pixels could be spared
+
+
+@pytest.fixture
+def patience():
+    """A test that opens a pipe waits forever: after ten seconds it fails instead."""
+
+    def late(*_):
+        raise TimeoutError("still waiting")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a device", "link to nothing", "link to itself"])
+def test_what_is_no_file_is_skipped_by_name(tmp_path, monkeypatch, patience, kind):
+    noise().save(tmp_path / "good.png")
+    write_clip(tmp_path / "good.gif", torch.zeros(3, 4, 8, 8))
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    server = socket.socket(socket.AF_UNIX)
+    for name in ("odd.png", "odd.mp4"):
+        if kind == "pipe":
+            os.mkfifo(name)
+        elif kind == "socket":
+            server = socket.socket(socket.AF_UNIX)
+            server.bind(name)
+        else:
+            Path(name).symlink_to({"device": "/dev/zero", "nothing": "nowhere", "itself": name}[kind.split()[-1]])
+    server.close()
+    with pytest.warns(UserWarning, match=r"skipped 1 of 3 images.*odd.png \(ValueError: no regular file"):
+        assert [path.name for path in folder.load(tmp_path, size=8).paths] == ["good.gif", "good.png"]
+    with pytest.warns(UserWarning, match=r"skipped 1 of 2 videos.*odd.mp4"):
+        assert [path.name for path in clips.load(tmp_path, size=8, frames=4).paths] == ["good.gif"]
+
+
+@pytest.mark.parametrize("load", [lambda p: folder.load(p, size=8), lambda p: clips.load(p, size=8, frames=4)])
+def test_folders_that_cannot_be_looked_into_are_reported(tmp_path, monkeypatch, load):
+    (tmp_path / "locked").mkdir()
+    write_clip(tmp_path / "good.gif", torch.zeros(3, 4, 8, 8))
+    write_clip(tmp_path / "locked" / "lost.gif", torch.zeros(3, 4, 8, 8))
+    (tmp_path / "linked").symlink_to(tmp_path / "locked")
+    whole = os.scandir
+
+    def refused(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.warns(UserWarning, match=r"skipped 2 of 3 .* and folders.*linked \(a link.*locked \(Permission denied"):
+        assert [path.name for path in load(tmp_path).paths] == ["good.gif"]
+    (tmp_path / "good.gif").unlink()
+    with pytest.raises(ValueError, match=r"no readable .*locked \(Permission denied\)"):
+        load(tmp_path)
+
+
+def test_a_folder_that_does_not_fit_into_memory_is_refused(tmp_path):
+    noise().save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"1 images of 1000000x1000000 would not fit into memory"):
+        folder.load(tmp_path, size=1_000_000)
+    for size in (2.5, "8", True, None):
+        with pytest.raises(ValueError, match="expected 1 or 3, and 1 or more"):
+            folder.load(tmp_path, size=size)
 
 
 def test_folder_refuses_what_holds_no_image(tmp_path):

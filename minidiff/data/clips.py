@@ -22,6 +22,7 @@ from torch import Tensor
 
 from minidiff.bars import tqdm
 from minidiff.data.decode import timed
+from minidiff.data.folder import below
 from minidiff.files import atomic_write, root, verify
 
 CODECS = {".mp4": ("mp4", "libx264"), ".webm": ("webm", "libvpx-vp9")}
@@ -198,10 +199,9 @@ def load(folder: str | Path, size: int = 32, frames: int = 12, fps: float | None
         raise FileNotFoundError(f"no folder {folder}: give the path of a folder with videos")
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file: give the folder that holds it, or use `read`")
-    seen = [path for path in folder.rglob("*") if not path.is_dir()]
-    seen = [path for path in seen if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    files = sorted(path for path in seen if path.suffix.lower() in (*SUFFIXES, ".mov", ".mkv", ".m4v"))
-    clips, paths, skipped = [], [], []
+    seen, skipped = below(folder)
+    files = [path for path in seen if path.suffix.lower() in (*SUFFIXES, ".mov", ".mkv", ".m4v")]
+    clips, paths, folders = [], [], len(skipped)
     for path in tqdm(files, desc=f"reading {folder}", unit=" clips", disable=len(files) <= 20):
         try:
             clips.append(read(path, size, frames, fps).frames)
@@ -217,6 +217,6 @@ def load(folder: str | Path, size: int = 32, frames: int = 12, fps: float | None
         expected = " ".join(SUFFIXES)
         raise ValueError(f"no readable video in {folder}: found {found or 'no files'}; expected {expected}{reasons}")
     if skipped:
-        count = f"{len(skipped)} of {len(files)} videos"
+        count = f"{len(skipped)} of {len(paths) + len(skipped)} videos" + " and folders" * bool(folders)
         warnings.warn(f"skipped {count} in {folder}, the first: {broken}", stacklevel=2)
     return Folder(torch.stack(clips), paths, skipped)
