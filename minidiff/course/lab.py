@@ -9,14 +9,16 @@ used: every function, method and submodule that can be reached from the argument
 people honest; it is no sandbox, and Python offers ways round it.
 """
 
+import _thread
 import functools
 import hashlib
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, GeneratorType, MethodType
+from types import CodeType, FrameType, FunctionType, MethodType
 from typing import Any
 
 from torch import nn
@@ -104,20 +106,27 @@ def entry(fn: Callable[..., Any]) -> CodeType | None:
         fn = inner
 
 
-def watched(fn: Callable[..., Any], args: tuple, reference: Callable[..., Any]) -> tuple[Any, list[str]]:
-    """`fn(*args)`, and the names of the minidiff functions that it called by itself.
+SWITCHES = {sys.setprofile, sys.settrace, threading.setprofile, threading.settrace, _thread.start_new_thread}
 
-    A generator is run to its end and returned as a list. What is reachable from `args` is free, `reference`
-    never is: it is the answer. Exceptions of `fn` pass through.
+
+def watched(
+    fn: Callable[..., Any], args: tuple, reference: Callable[..., Any], finish: Callable[[Any], Any] = lambda x: x
+) -> tuple[Any, list[str]]:
+    """`finish(fn(*args))`, and the names of the minidiff functions that it called by itself.
+
+    finish: runs a generator to its end, say. What is reachable from `args` is free, `reference` never is: it is the
+    answer. To switch the watch off counts as a call too. Exceptions of `fn` pass through.
     Example: `answer, called = watched(one_jump, (x0, eps, t), add_noise)`.
     """
-    home, free, called = sys._getframe(), set(codes(args)) - {entry(reference)}, {}
+    home, free, called = sys._getframe(), set(codes(args)) - {entry(reference)} | {entry(finish)}, {}
 
     def inside(frame: FrameType) -> bool:
         return place(frame.f_code.co_filename) == "package" or frame.f_code in free
 
-    def hook(frame: FrameType, event: str, _: object) -> None:
+    def hook(frame: FrameType, event: str, what: object) -> None:
         code = frame.f_code
+        if event == "c_call" and frame is not home and place(code.co_filename) == "own" and what in SWITCHES:
+            called[f"{getattr(what, '__module__', '')}.{getattr(what, '__name__', what)}"] = None
         if event != "call" or place(code.co_filename) != "package" or code in free or code.co_name in IMPORTING:
             return
         caller = frame.f_back
@@ -126,11 +135,12 @@ def watched(fn: Callable[..., Any], args: tuple, reference: Callable[..., Any]) 
         if caller is None or caller is home or not inside(caller):
             called[f"{frame.f_globals.get('__name__', '?')}.{code.co_qualname}"] = None
 
-    before = sys.getprofile()
+    before, others = sys.getprofile(), threading.getprofile()
+    threading.setprofile(hook)  # of threads that the answer starts
     sys.setprofile(hook)
     try:
-        answer = fn(*args)
-        answer = list(answer) if isinstance(answer, GeneratorType) else answer
+        answer = finish(fn(*args))
     finally:
         sys.setprofile(before)
+        threading.setprofile(others)  # type: ignore[arg-type]
     return answer, list(called)

@@ -84,7 +84,7 @@ def load(folder: str | Path, size: int = 64, channels: int = 3) -> Folder:
 
     `size` is the side in pixels, `channels` 1 (grey) or 3 (RGB). Unreadable files give one warning with their
     count. Raises FileNotFoundError (no such folder), NotADirectoryError (a file), ValueError (no readable image;
-    another `channels` or `size`; more than fits into memory: 4 bytes a value, so 2.5 GB for 50,000 RGB images of 64x64).
+    another `channels` or `size`; more than fits into memory: 4 bytes a value, 2.5 GB for 50,000 RGB images of 64x64).
     Example: `images, paths, skipped = load("my-photos", size=32)`.
     """
     folder = Path(folder)
