@@ -1,4 +1,4 @@
-"""The command line: `minidiff doctor | recipes | train | sample | evaluate`.
+"""The command line: `minidiff doctor | recipes | train | sample | evaluate | grade`.
 
 Errors are one line; Ctrl-C loses nothing.
 """
@@ -26,7 +26,9 @@ SWEEP_NAMES += ("video-states", "video-sampling", "video-failures", "video-again
 def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(prog="minidiff", description="Diffusion models, small enough to read.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="doctor | recipes | train | sample | evaluate")
+    verbs = top.add_subparsers(
+        dest="verb", required=True, metavar="doctor | recipes | train | sample | evaluate | grade"
+    )
     doctor = verbs.add_parser("doctor", help="check this machine and the shipped files")
     doctor.add_argument("--licences", action="store_true", help="only list the licences of what ships")
     verbs.add_parser("recipes", help="every model: trained on what, metric against target, what is owed a GPU run")
@@ -75,7 +77,26 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--checkpoint", type=Path, help="other weights than the shipped ones")
     evaluate.add_argument("--ship", action="store_true", help="ship that checkpoint if it is better")
     evaluate.add_argument("--record", action="store_true", help="write data/results/NAME.json, and the shipped header")
+    grade = verbs.add_parser("grade", help="run again what students recorded in lab mode, and write a table")
+    grade.add_argument("folder", type=Path, help="holds STUDENT.jsonl, or STUDENT/progress.jsonl, of each student")
+    grade.add_argument("-o", "--out", type=Path, help="a .csv file (default outputs/grades.csv)")
+    grade.add_argument("--seconds", type=float, default=60.0, help="the most that an answer may take (default 60)")
+    grade.add_argument("--memory", type=float, default=4.0, metavar="GB", help="the most that it may use (default 4)")
+    grade.add_argument("--seed", type=int, help="of the inputs, to repeat a grading (default: fresh ones)")
     return top
+
+
+def grading(args: argparse.Namespace) -> int:
+    """`minidiff grade FOLDER`."""
+    from minidiff.checks import SEEDS, number, whole
+    from minidiff.course.grade import report
+    from minidiff.files import outputs
+
+    number("--seconds", args.seconds, 0, 86_400, above=True)
+    number("--memory", args.memory, 0, 1_024, above=True)
+    seed = None if args.seed is None else whole("--seed", args.seed, 0, SEEDS)
+    out = refuse(args.out or outputs() / "grades.csv", (".csv",))
+    return report(args.folder, out, args.seconds, args.memory, seed)
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:
@@ -170,7 +191,8 @@ def refuse(path: Path, suffixes: Sequence[str]) -> Path:
     """A path to write to, or ValueError or OSError before any work is done: for its suffix, a folder, a file among its
     parents, a place that cannot be written to."""
     if path.suffix.lower() not in suffixes:
-        raise ValueError(f"-o {path}: expected a .png file, or for clips {', '.join(suffixes[1:])}")
+        more = f", or for clips {', '.join(suffixes[1:])}" if len(suffixes) > 1 else ""
+        raise ValueError(f"-o {path}: expected a {suffixes[0]} file{more}")
     if path.is_dir():
         raise ValueError(f"-o {path}: this is a folder; name a file in it")
     if wrong := next((str(parent) for parent in path.parents if parent.exists() and not parent.is_dir()), None):
@@ -274,5 +296,5 @@ def run(args: argparse.Namespace) -> int:
         from minidiff.course.doctor import doctor
 
         return doctor(args.licences)
-    verbs = {"recipes": list_recipes, "train": train, "sample": sample, "evaluate": evaluate}
+    verbs = {"recipes": list_recipes, "train": train, "sample": sample, "evaluate": evaluate, "grade": grading}
     return verbs[args.verb](args)

@@ -55,20 +55,26 @@ def records(kind: str | None = None) -> list[dict[str, Any]]:
 
     Lines that are no JSON object with a kind and an id are skipped; one warning counts them.
     """
-    lines = path().read_bytes().splitlines() if path().is_file() else []
-    entries, corrupt = [], 0
+    found, corrupt = entries(path())
+    if corrupt:
+        warnings.warn(f"{corrupt} corrupt line(s) skipped in {path().name}: the rest is kept", stacklevel=2)
+    return [entry for entry in found if kind in (None, entry["kind"])]
+
+
+def entries(file_path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The entries of any progress file, and how many of its lines are none; an absent file has neither."""
+    lines = file_path.read_bytes().splitlines() if file_path.is_file() else []
+    found, corrupt = [], 0
     for line in filter(bytes.strip, lines):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
-        if isinstance(entry, dict) and {"kind", "id"} <= entry.keys():
-            entries.append(entry)
+        if isinstance(entry, dict) and isinstance(entry.get("kind"), str) and isinstance(entry.get("id"), str):
+            found.append(entry)
         else:
             corrupt += 1
-    if corrupt:
-        warnings.warn(f"{corrupt} corrupt line(s) skipped in {path().name}: the rest is kept", stacklevel=2)
-    return [entry for entry in entries if kind in (None, entry["kind"])]
+    return found, corrupt
 
 
 def summary() -> dict[str, bool]:
