@@ -3,16 +3,18 @@
 A level of 1.5, a NaN or a denoiser whose answer is broadcast would all end in a picture, only not the right one. Every
 check raises an error that names the value and what was expected. They are cheap beside what they guard: a level on the
 CPU is looked at in a microsecond. To look at a number on a GPU means to wait for it, so values there are looked at only
-where the caller waits anyway.
+where the caller waits anyway, or at the end.
 """
 
 import math
+import numbers
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-SEEDS = 2**31 - 1  # the largest seed: what every generator here can be multiplied into
+SEEDS = 2**31 - 1  # the largest seed
 
 
 def dtype(x: Tensor) -> str:
@@ -40,7 +42,12 @@ def level(t: Tensor | float, wait: bool = False) -> Tensor:
     wait: look at values on a GPU too. Example: `level(0.25)` is a tensor of shape ().
     """
     if not isinstance(t, Tensor):
-        t = torch.as_tensor(t)
+        try:
+            t = torch.as_tensor(t)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"t={t!r}: expected a noise level, a number or a tensor of numbers in [0, 1]") from None
+    if t.is_complex():
+        raise ValueError("t is complex: expected a noise level, a real number in [0, 1]")
     if not t.is_floating_point():
         t = t.float()
     if (wait or t.device.type == "cpu") and (ends := span(t)) and not (ends[0] >= 0 and ends[1] <= 1):
@@ -72,7 +79,8 @@ def like(answer: Tensor, x: Tensor, what: str, other: str = "and x_t") -> Tensor
 
 def lost(x: Tensor) -> int:
     """How many values are NaN or infinite; one quick pass where none is. Example: `lost(torch.zeros(3))` is 0."""
-    return 0 if torch.isfinite(x.detach().sum()) else int((~x.isfinite()).sum())
+    total = span(x.detach().sum())
+    return 0 if total is None or math.isfinite(total[0]) else int((~x.isfinite()).sum())
 
 
 def number(name: str, value: Any, low: float, high: float, above: bool = False, below: bool = False) -> float:
@@ -80,22 +88,27 @@ def number(name: str, value: Any, low: float, high: float, above: bool = False, 
 
     Example: `number("lr", 1e-3, 0, 1, above=True)`.
     """
-    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not (fits and (low < value if above else low <= value) and (value < high if below else value <= high)):
+    given = isinstance(value, numbers.Real) or (isinstance(value, Tensor) and value.ndim == 0)
+    try:
+        x = float(value) if given and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number of 400 digits
+        x = math.inf
+    if not (math.isfinite(x) and (low < x if above else low <= x) and (x < high if below else x <= high)):
         lowest = f"above {low:g}" if above else f"from {low:g}"
         highest = "" if high == math.inf else f" to below {high:g}" if below else f" to {high:g}"
         raise ValueError(f"{name}={value!r}: expected a finite number {lowest}{highest}")
-    return value
+    return x
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
     """A whole number within bounds, else ValueError. Example: `whole("n", 4, 1, 100)`."""
-    if type(value) is not int or not low <= value <= high:
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not fits or not low <= int(value) <= high:
         raise ValueError(f"{name}={value!r}: expected a whole number from {low} to {high:,}")
-    return value
+    return int(value)
 
 
-def fits(what: str, numbers: float, copies: int = 3) -> None:
+def fits(what: str, many: float, copies: int = 3) -> None:
     """ValueError if that many float32 numbers, so many times over, are more than the memory that is free just now.
 
     Example: `fits("n=4", 4 * 3072)`.
@@ -104,7 +117,13 @@ def fits(what: str, numbers: float, copies: int = 3) -> None:
         import psutil
     except ImportError:
         return
-    needed, free = 4 * numbers * copies / 2**30, psutil.virtual_memory().available / 2**30
+    needed, free = 4 * many * copies / 2**30, psutil.virtual_memory().available / 2**30
+    own = Path("/sys/fs/cgroup")  # of a container, which may have less than its computer
+    try:
+        most, used = ((own / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        free = min(free, (int(most) - int(used)) / 2**30) if most != "max" else free
+    except (OSError, ValueError):
+        pass
     if needed > free:
         raise ValueError(
             f"{what} would not fit into memory: it needs about {needed:,.1f} GB, and {free:.1f} GB are free; "

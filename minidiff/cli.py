@@ -5,6 +5,7 @@ Errors are one line; Ctrl-C loses nothing.
 
 import argparse
 import io
+import math
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from minidiff.errors import said, told
+from minidiff.errors import clean, noted_interrupts, said, told
 from minidiff.files import named
 from minidiff.threads import share
 
@@ -199,10 +200,9 @@ def refuse(path: Path, suffixes: Sequence[str]) -> Path:
         raise ValueError(f"-o {path}: {wrong} is a file, not a folder")
     if path.exists() and not path.is_file():
         raise ValueError(f"-o {path}: this is a device or a pipe; name a file")
-    with named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):  # can be written there?
-            return path
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
+    with named(path), tempfile.TemporaryFile(dir=there):  # can be written there?
+        return path
 
 
 def picture(x: Any, path: Path, title: str) -> None:
@@ -241,8 +241,8 @@ def list_recipes(args: argparse.Namespace) -> int:
         try:
             header = read_header(path)
             value = header.get("metrics", {}).get(row.metric, {}).get("value", float("nan"))
-            reached, at = row.meets(value), header.get("scale", "?")
-            line += f"{at:14}{header.get('device', '?')[:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
+            reached, at = math.isfinite(value) and row.meets(value), header.get("scale", "?")
+            line += f"{at:14}{clean(header.get('device', '?'))[:22]:24}{row.metric:42}{value:9.4f}{row.target:9.4f}"
             line += f"{'  met' if reached else '  missed':9}{path.stat().st_size:>11,}/{row.budget:,}"
             if not {at, header.get("start", {}).get("scale")} & {"gpu"}:
                 why = "trained at " + at + " scale" + ("" if reached else ", target missed")
@@ -277,13 +277,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name with odd characters is printed oddly, and ends nothing
             stream.reconfigure(errors="backslashreplace")
+    pressed = noted_interrupts()
     try:
         status = run(args)
-        sys.stdout.flush()  # a full disk or a closed pipe is told here, not by the interpreter at its end
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk or a closed pipe is told here, not by the interpreter at its end
         return status
     except KeyboardInterrupt as stop:
-        return told(f"\n{stop or 'stopped'}; run the same command again to go on", 130)
+        return told(f"\n{str(stop) or 'stopped'}; run the same command again to go on", 130)
     except Exception as error:
+        if pressed:  # while a library was being loaded, which tells that in words of its own
+            return told("\nstopped; run the same command again to go on", 130)
         if os.environ.get("MINIDIFF_DEBUG"):
             raise
         return told(f"minidiff {args.verb}: {said(error)}", 1)

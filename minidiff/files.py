@@ -18,7 +18,7 @@ def root() -> Path:
     Raises FileNotFoundError when there is no `data/` in it (a wheel installed without the clone).
     Example: `(root() / "data" / "fashion").exists()`.
     """
-    here = Path(os.environ.get("MINIDIFF_ROOT") or Path(__file__).parents[1]).resolve()
+    here = Path(os.path.realpath(os.environ.get("MINIDIFF_ROOT") or Path(__file__).parents[1]))
     if not (here / "data" / "SHA256SUMS").is_file():
         raise FileNotFoundError(
             f"no data/SHA256SUMS in {here}. minidiff runs from its clone: install it there with "
@@ -49,7 +49,8 @@ def named(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        error.filename = str(path)
+        if error.errno is not None:
+            error.filename = str(path)
         raise
 
 
@@ -100,8 +101,12 @@ def relist(sums: dict[str, str]) -> None:
 
 def list_file(path: Path) -> None:
     """Give a file below `data` its line in `data/SHA256SUMS`, in place of an older one; files elsewhere have none."""
+    import filelock  # not at the top: the set-up has the standard library alone
+
     data = (root() / "data").resolve()
-    if path.resolve().is_relative_to(data):
+    if not path.resolve().is_relative_to(data):
+        return
+    with filelock.FileLock(outputs() / ".SHA256SUMS.lock"):  # two may ship at once
         relist(checksums() | {path.resolve().relative_to(data).as_posix(): sha256(path)})
 
 

@@ -30,7 +30,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from minidiff.checks import data, level, like
+from minidiff.checks import data, level, like, lost, number, span
 from minidiff.schedule import Schedule, add_noise, ell, expand
 
 ROWS = ("x0", "eps", "v", "flow", "edm")
@@ -49,6 +49,7 @@ def row(pred: str, schedule: Schedule, t: Tensor | float, sd: float = 1.0) -> tu
     ValueError for an unknown word. Example: `row("flow", Linear(), torch.tensor(0.3))` is (-1, 1): y = eps - x0.
     """
     t = level(t)
+    number("sd", sd, 0, 1e12, above=True)
     if pred == "x0":
         return torch.ones_like(t), torch.zeros_like(t)
     if pred == "eps":
@@ -78,7 +79,7 @@ def solve(
     Raises ValueError where the row is singular, naming row, schedule and t, and for a y of another shape.
     Example: `x0_hat, eps_hat = solve("v", Cosine(), x_t, t, net(x_t))`.
     """
-    like(y, x_t, "y")
+    data(like(y, x_t, "y"), "y")
     t = level(t, wait=True)
     a, b = row(pred, schedule, t, sd)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -102,10 +103,12 @@ def score(x_t: Tensor, x0_hat: Tensor, alpha: Tensor | float, sigma: Tensor | fl
     Example: `score(x_t, denoise(x_t, t), schedule.alpha(t), schedule.sigma(t))`.
     """
     data(like(x0_hat, x_t, "x0_hat"), "x0_hat")
-    sigma = torch.as_tensor(sigma)
-    if not (sigma > 0).all():
-        raise ValueError(f"sigma={sigma.min().item():g}: the score of noisy points needs a sigma above 0")
-    return (expand(alpha, x_t) * x0_hat - x_t) / expand(sigma, x_t) ** 2
+    if (ends := span(torch.as_tensor(sigma))) and not ends[0] > 0:
+        raise ValueError(f"sigma={ends[0]:g}: the score of noisy points needs a sigma above 0")
+    found = (expand(alpha, x_t) * x0_hat - x_t) / expand(sigma, x_t) ** 2
+    if bad := lost(found):
+        raise FloatingPointError(f"score: {bad} values NaN or infinite, from data, alpha or a sigma near 0")
+    return found
 
 
 @dataclass
@@ -153,7 +156,7 @@ class Denoiser:
         return x.dtype if first is None else first.dtype
 
     def __call__(self, x_t: Tensor, t: Tensor | float, cond: Tensor | None = None) -> Tensor:
-        t = level(t, wait=True)
+        t = level(t)  # `solve` looks at its values, wherever they are
         clean = self.schedule.sigma(t) == 0
         t_safe = torch.where(clean, 0.5, t)  # any regular level: the result is replaced below
         x0_hat, _ = solve(self.pred, self.schedule, x_t, t_safe, self.output(x_t, t, cond), self.sd)
@@ -180,11 +183,19 @@ def loss(
     Example: `loss(denoise, x0, torch.randn_like(x0), torch.rand(len(x0)), weight=lambda t: 1 - t).mean().backward()`.
     """
     schedule, pred, sd = denoise.schedule, denoise.pred, denoise.sd
+    if not hasattr(denoise, "pred"):
+        raise ValueError(f"loss trains a Denoiser, a network with its schedule and row, not a {type(denoise).__name__}")
     y_hat = like(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, "the network's answer", "and x0")
     a, b = row(pred, schedule, t, sd)
     error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
     if space is not None and space != pred:
-        error = error * expand(det(space, schedule, t, sd) / det(pred, schedule, t, sd), x0) ** 2
+        ratio = det(space, schedule, t, sd) / det(pred, schedule, t, sd)
+        if ratio.device.type == "cpu" and lost(ratio):
+            where = t[~ratio.isfinite()].flatten()[0] if t.ndim else t
+            raise ValueError(
+                f"space {space!r} weighs the row {pred!r} with infinity at t={float(where):g}: draw other t"
+            )
+        error = error * expand(ratio, x0) ** 2
     if weight is not None:
         factor = weight(t)
         if not torch.isfinite(factor).all() or (factor < 0).any():

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from minidiff.checks import data, level, like, lost
+from minidiff.checks import data, like, lost, number
 from minidiff.predict import Denoise
 from minidiff.schedule import Schedule, expand
 
@@ -51,7 +51,8 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """
     if a.shape != b.shape:
         raise ValueError(f"slerp between shapes {tuple(a.shape)} and {tuple(b.shape)}: they must be equal")
-    level(share)
+    number("share", share, 0, 1)
+    data(b, "b")
     flat_a, flat_b = data(a).flatten(1), b.flatten(1)
     cosine = torch.nn.functional.cosine_similarity(flat_a, flat_b)
     angle = expand(cosine.clamp(-1, 1).acos().clamp(min=1e-6), a)  # (B, 1, ...)
@@ -106,8 +107,13 @@ def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
 
 
 def answer(denoise: Denoise, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-    """What the denoiser says of x, of x's shape and type; ValueError for another shape, which would be broadcast."""
-    return data(like(denoise(x, t, cond), x, "the denoiser's answer"), "the denoiser's answer").to(x.dtype)
+    """What the denoiser says of x, of x's shape and type; ValueError for another shape, which would be broadcast, and
+    for one that overwrites x, which the step still needs."""
+    before = None if x.is_inference() else x._version
+    x0_hat = data(like(denoise(x, t, cond), x, "the denoiser's answer"), "the denoiser's answer").to(x.dtype)
+    if before is not None and x._version != before:
+        raise ValueError("the denoiser overwrites its x_t: let it make a new tensor, x * a in place of x *= a")
+    return x0_hat
 
 
 def keep(new: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
@@ -116,9 +122,15 @@ def keep(new: Tensor, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
     return torch.where(expand(held, x).bool(), x, new) if held.any() else new
 
 
-def landed(x: Tensor, s: Tensor) -> Tensor:
-    """x if a step ended in finite numbers; else FloatingPointError that says where."""
-    if bad := lost(x):
+def pairs(grid: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """The steps of a grid: from t to s, and whether it is the last. Example: `list(pairs(uniform_grid(2)))`."""
+    for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True), 2):
+        yield t, s, i == len(grid)
+
+
+def landed(x: Tensor, s: Tensor, end: bool) -> Tensor:
+    """x if a step ended in finite numbers; else FloatingPointError that says where. On a GPU at the end only."""
+    if (end or x.device.type == "cpu") and (bad := lost(x)):
         where = f"{bad} of {x.numel()} values are NaN or infinite at t={float(s.max()):g}"
         raise FloatingPointError(f"sampling: {where}: look at what the denoiser answers there, and at its weights")
     return x
@@ -150,7 +162,7 @@ def ddim(
         raise ValueError(f"eta={eta}: expected 0 (deterministic) to 1 (DDPM)")
     if eta > 0 and (grid.diff(dim=0) > 0).any():
         raise ValueError(f"eta={eta} on a rising grid: inversion is deterministic, use eta=0")
-    for t, s in zip(grid[:-1], grid[1:], strict=True):
+    for t, s, end in pairs(grid):
         x0_hat = answer(denoise, x, t, cond)
         alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         new = expand(alpha_s, x) * x0_hat
@@ -162,7 +174,7 @@ def ddim(
             new = new + expand((sigma_s**2 - eta**2 * tau).sqrt(), x) * eps_hat(schedule, x, t, x0_hat)
             new = new + expand(eta * tau.sqrt(), x) * z
         x = keep(new, x, t, s)
-        yield s, landed(x, s), x0_hat
+        yield s, landed(x, s, end), x0_hat
 
 
 def _device(generator: Generator | None, x: Tensor) -> torch.device:
@@ -185,10 +197,10 @@ def euler(
     """
     schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
-    for t, s in zip(grid[:-1], grid[1:], strict=True):
+    for t, s, end in pairs(grid):
         x0_hat = answer(denoise, x, t, cond)
         x = keep(x + expand(s - t, x) * velocity(schedule, x, t, x0_hat), x, t, s)
-        yield s, landed(x, s), x0_hat
+        yield s, landed(x, s, end), x0_hat
 
 
 @torch.no_grad()
@@ -202,7 +214,7 @@ def heun(
     """
     schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
-    for t, s in zip(grid[:-1], grid[1:], strict=True):
+    for t, s, end in pairs(grid):
         x0_hat = answer(denoise, x, t, cond)
         u_t = velocity(schedule, x, t, x0_hat)
         step = expand(s - t, x)
@@ -212,7 +224,7 @@ def heun(
             u_s = velocity(schedule, new, s, answer(denoise, new, s, cond))
             new = torch.where(expand(noisy, x).bool(), x + step * (u_t + u_s) / 2, new)
         x = new
-        yield s, landed(x, s), x0_hat
+        yield s, landed(x, s, end), x0_hat
 
 
 @torch.no_grad()
@@ -227,7 +239,7 @@ def dpmpp_2m(
     schedule = own_schedule(denoise, schedule)
     grid = check_grid(grid, x, schedule)
     before = h_before = torch.zeros(())  # the previous x0_hat and log-SNR step, token by token
-    for i, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (t, s, end) in enumerate(pairs(grid)):
         x0_hat = answer(denoise, x, t, cond)
         alpha_t, sigma_t, alpha_s, sigma_s = schedule.alpha(t), schedule.sigma(t), schedule.alpha(s), schedule.sigma(s)
         moved = s != t
@@ -241,4 +253,4 @@ def dpmpp_2m(
         before = x0_hat if not i else torch.where(expand(moved, x).bool(), x0_hat, before)
         h_before = torch.where(moved, h, h_before)
         x = keep(x_new, x, t, s)
-        yield s, landed(x, s), x0_hat
+        yield s, landed(x, s, end), x0_hat

@@ -39,7 +39,10 @@ def expand(value: Tensor | float, x: Tensor) -> Tensor:
     between 0 and 1 is 0. Example: `expand(torch.rand(8), images) * images`.
     """
     data(x)
-    value = torch.as_tensor(value).to(x.dtype).to(x.device)
+    value = torch.as_tensor(value)
+    if value.is_complex():
+        raise ValueError("a level is complex: expected real numbers")
+    value = value.to(x.dtype).to(x.device)
     if value.ndim == 0:
         return value
     if value.ndim == 1 and x.ndim >= 1 and value.shape[0] == x.shape[0]:
@@ -94,7 +97,8 @@ class VP:
     high: float = 20.0
 
     def __post_init__(self) -> None:
-        number("low", self.low, 0, number("high", self.high, 0, 1000, above=True))
+        number("high", self.high, 0, 1000, above=True)
+        number("low", self.low, 0, self.high)
 
     def log_alpha(self, t: Tensor | float) -> Tensor:
         t = level(t)
@@ -151,7 +155,8 @@ class Betas:
 
     def __post_init__(self) -> None:
         whole("steps", self.steps, 2, STEPS)
-        number("low", self.low, 0, number("high", self.high, 0, 1, above=True, below=True), above=True)
+        number("high", self.high, 0, 1, above=True, below=True)
+        number("low", self.low, 0, self.high, above=True)
         betas = torch.linspace(self.low, self.high, self.steps, dtype=torch.float64)
         log_alpha2 = torch.log1p(-betas).cumsum(0)
         sigma2 = -torch.expm1(log_alpha2)
@@ -226,8 +231,7 @@ def shifted(t: Tensor | float, by: float) -> Tensor:
     decided at higher levels, so train there and sample there. by=1 changes nothing; ValueError for by <= 0.
     Source: Esser et al. 2024, arXiv 2403.03206, eq. 23. Example: `shifted(uniform_grid(25), 3.0)`.
     """
-    if not 0 < by < math.inf:
-        raise ValueError(f"by={by}: expected a finite number above 0, 1 for no shift")
+    number("by", by, 1e-6, 1e6)  # 1 for no shift
     t = level(t)
     return by * t / (1 - t + by * t)
 
@@ -240,6 +244,9 @@ def rho_grid(n: int, rho: float = 7.0, low: float = 0.002 / 80, high: float = 1.
     """
     whole("n", n, 2, STEPS)  # one to `low`, one to 0
     number("rho", rho, 0, 1000, above=True)
-    number("low", low, 0, number("high", high, 0, 1, above=True), above=True, below=True)
+    number("high", high, 0, 1, above=True)
+    number("low", low, 0, high, above=True, below=True)
+    if not low ** (1 / rho) > 0:
+        raise ValueError(f"rho={rho}: levels down to {low:g} cannot be told from 0 so far from even; expected 1 to 10")
     ramp = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64) ** rho
     return torch.cat([ramp, ramp.new_zeros(1)])

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a cheat a line)
-"""Answers that must not pass, for `test_grade.py`: borrowed, patched, hard-wired, endless, greedy, violent."""
+"""Answers for `test_grade.py`: CHEATS must not pass (borrowed, patched, hard-wired, endless, greedy), CELLS must."""
 
 ID = "forward.one-jump"
 HEAD = "def one_jump(x0, eps, betas, k):\n    "
@@ -67,4 +67,31 @@ CHEATS = {
     "an error on the way": "1 / 0\n" + RIGHT,
     "a null byte": RIGHT + "\0",
     "ten thousand brackets": "x = " + "(" * 10_000,
+}  # fmt: skip
+JUMP = "a = (1 - betas[:k]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps\n"
+CELLS = {  # how an answer may stand in a notebook, after other cells that hold these names already
+    "names of arguments are globals too": "def f(x0, eps, betas, k):\n    " + JUMP,
+    "a decorator": "@torch.no_grad()\ndef f(x0, eps, betas, k):\n    " + JUMP,
+    "from torch": "from torch import sqrt, prod as p\ndef f(x0, eps, betas, k):\n    a = p(1 - betas[:k])\n    return sqrt(a) * x0 + sqrt(1 - a) * eps",
+    "numpy": "import numpy as np\ndef f(x0, eps, betas, k):\n    a = float(np.prod(1 - betas[:k].numpy()))\n    return np.sqrt(a) * x0 + np.sqrt(1 - a) * eps",
+    "a helper that is redefined": "def h(b):\n    return 0\ndef h(b):\n    return b.prod()\ndef f(x0, eps, betas, k):\n    a = h(1 - betas[:k])\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "two that call each other": "def even(n, a, b):\n    return a if n == 0 else odd(n - 1, a * (1 - b[n - 1]), b)\ndef odd(n, a, b):\n    return even(0, a, b) if n == 0 else even(n - 1, a * (1 - b[n - 1]), b)\ndef f(x0, eps, betas, k):\n    a = even(k, 1.0, betas)\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "a class": "class Path:\n    def __init__(self, b, k):\n        self.a = (1 - b[:k]).prod()\ndef f(x0, eps, betas, k):\n    a = Path(betas, k).a\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "an annotation and a default": "from torch import Tensor\nONE = torch.tensor(1.0)\ndef f(x0: Tensor, eps: Tensor, betas: Tensor, k: int, one=ONE) -> Tensor:\n    a = (one - betas[:k]).prod()\n    return a.sqrt() * x0 + (one - a).sqrt() * eps",
+    "a lambda as a helper": "h = lambda b, k: (1 - b[:k]).prod()\ndef f(x0, eps, betas, k):\n    a = h(betas, k)\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "a lambda": "f = lambda x0, eps, betas, k: (1 - betas[:k]).prod().sqrt() * x0 + (1 - (1 - betas[:k]).prod()).sqrt() * eps",
+    "a closure": "def make(one):\n    def f(x0, eps, betas, k):\n        a = (one - betas[:k]).prod()\n        return a.sqrt() * x0 + (one - a).sqrt() * eps\n    return f\nf = make(1)",
+    "a comprehension": "def f(x0, eps, betas, k):\n    a = torch.stack([1 - net for net in betas[:k]]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "another name for a helper": "def helper(b):\n    return b.prod()\np = helper\ndef f(x0, eps, betas, k):\n    a = p(1 - betas[:k])\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "its first version under another name": "def f(x0, eps, betas, k):\n    " + JUMP + "first = f\ndef f(x0, eps, betas, k):\n    return first(x0, eps, betas, k)",
+    "a closure over a function": "def prod(b):\n    return b.prod()\ndef make(g):\n    def f(x0, eps, betas, k):\n        a = g(1 - betas[:k])\n        return a.sqrt() * x0 + (1 - a).sqrt() * eps\n    return f\nf = make(prod)",
+    "a decorator of ones own": "import functools\ndef twice(g):\n    @functools.wraps(g)\n    def inner(*args):\n        return (g(*args) + g(*args)) / 2\n    return inner\n@twice\ndef f(x0, eps, betas, k):\n    " + JUMP,
+    "a plain decorator": "def same(g):\n    def inner(*args):\n        return g(*args)\n    return inner\n@same\ndef f(x0, eps, betas, k):\n    " + JUMP,
+    "a decorated helper": "import functools\n@torch.no_grad()\ndef h(b):\n    return b.prod()\n@functools.lru_cache\ndef one():\n    return 1\ndef f(x0, eps, betas, k):\n    a = h(one() - betas[:k])\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "a default that has changed since": "P = 0.5\ndef f(x0, eps, betas, k, p=P):\n    a = (1 - betas[:k]).prod()\n    return a**p * x0 + (1 - a)**p * eps\nP = 7",
+    "a default that is gone": "P = 0.5\ndef f(x0, eps, betas, k, *, p=P):\n    a = (1 - betas[:k]).prod()\n    return a**p * x0 + (1 - a)**p * eps\ndel P",
+    "a local called answer": "def f(x0, eps, betas, k):\n    answer = (1 - betas[:k]).prod()\n    answer = answer.sqrt() * x0 + (1 - answer).sqrt() * eps\n    return answer",
+    "hints that nobody defines": "from __future__ import annotations\ndef f(x0: Batch, eps: Batch, betas: Betas, k: int) -> Batch:\n    " + JUMP,
+    "a look on the way": "display = print\ndef f(x0, eps, betas, k):\n    display(k)\n    " + JUMP,
+    "sets, ranges and numbers of numpy": "import numpy as np\nKEYS, STEPS, ONE = {1, 2}, range(3), np.float64(1)\ndef f(x0, eps, betas, k):\n    a = float(ONE) * (len(KEYS) - 1) * len(STEPS) / 3 * (1 - betas[:k]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
 }  # fmt: skip

@@ -5,6 +5,7 @@ The proofs at the end run over every exercise of the course, and over mutants of
 
 import functools
 import io
+import itertools
 import json
 import math
 import subprocess
@@ -14,6 +15,7 @@ import warnings
 from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -218,6 +220,107 @@ def test_difference_of_every_kind():
 def test_a_broken_exercise_raises():
     with pytest.raises(RuntimeError, match="invalid"):
         check(replace(JUMP, reference=lambda schedule, x0, eps, t: x0.reshape(7, -1)), right)
+
+
+class Silent:
+    def __repr__(self):
+        raise SystemExit("no text")
+
+    __str__ = __eq__ = __len__ = __iter__ = __repr__
+    __hash__ = object.__hash__
+
+
+class Lying:
+    kind = ValueError
+
+    @property
+    def __class__(self):
+        return self.kind
+
+
+class LyingOfTensor(Lying):
+    kind = torch.Tensor
+
+
+class Refusing:
+    @property
+    def __class__(self):
+        raise SystemExit("not asked")
+
+
+class Nameless(type):
+    @property
+    def __name__(cls):
+        raise SystemExit("no name")
+
+
+class Odd(metaclass=Nameless):
+    pass
+
+
+class NoTrace(Exception):
+    __traceback__ = 5
+
+
+class Deep(BaseException):
+    def __str__(self):
+        raise SystemExit("no text")
+
+
+class Doubled(torch.Tensor):
+    @property
+    def shape(self):
+        raise SystemExit("no shape")
+
+
+def changes(x0):
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    sys.stdout = None
+    return x0
+
+
+def swaps_class(schedule, x0, eps, t):
+    x0.__class__ = Doubled
+    return right(schedule, x0, eps, t)
+
+
+def closes(x0):
+    sys.stdout = io.StringIO()
+    sys.stdout.close()
+    return x0
+
+
+ANSWERS = {
+    "without text": lambda *args: Silent(),
+    "lies of its class": lambda *args: Lying(),
+    "lies to be a tensor": lambda *args: LyingOfTensor(),
+    "refuses to tell its class": lambda *args: Refusing(),
+    "of a class without name": lambda *args: Odd(),
+    "a deep error without text": lambda *args: (_ for _ in ()).throw(Deep()),
+    "an error without trace": lambda *args: (_ for _ in ()).throw(NoTrace()),
+    "an error as an answer": lambda *args: ValueError("returned"),
+    "exits": lambda *args: sys.exit(3),
+    "exits as a generator": lambda *args: (sys.exit(3) for _ in range(2)),
+    "never ends": lambda *args: itertools.count(),
+    "endless, of pairs": lambda *args: zip(itertools.count(), itertools.count(), strict=False),
+    "holds itself": lambda *args: (lambda x: x.append(x) or x)([]),
+    "type, device and output of all": lambda schedule, x0, eps, t: changes(x0),
+    "closes the output": lambda schedule, x0, eps, t: closes(x0),
+    "another class for its input": swaps_class,
+    "numbers of numpy": lambda *args: np.float64(3),
+    "a module": lambda *args: math,
+    "a class": lambda *args: Odd,
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_nothing_that_an_answer_does_is_raised(name, capsys):
+    """And the next check is as right as ever."""
+    record = check(JUMP, ANSWERS[name])
+    assert record.outcome in ("wrong", "error") and record.message and not record.passed
+    assert check(JUMP, right).passed and torch.get_default_dtype() == torch.float32
+    assert check(JUMP, Odd()).outcome == "error"
 
 
 # ---- hints and solutions

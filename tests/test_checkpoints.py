@@ -94,12 +94,16 @@ FILES = {
         ("steps", []), ("steps", -(10**40)), ("batch", "x"), ("seconds", "x"), ("seconds", INF),
         ("seconds", NAN), ("parameters", {}), ("needs", []), ("start", 5), ("start", []),
         ("start", START | {"scale": 3}), ("start", START | {"start": "x"}), ("settings", 3), ("device", 3),
+        ("metrics", None), ("needs", None), ("start", None), ("samples", None), ("device", None), ("note", None),
+        ("samples", -5), ("seconds", -5), ("steps", -1), ("metrics", {"in a mode": {"value": 10**400}}),
         ("identity", "x"), ("note", "x"), ("date", 5), ("revision", 5),
     )},
     # the tensors
     **{f"weight {value}": sealed({"w": torch.tensor([1.0, value])}) for value in (NAN, INF, -INF)},
     **{f"{kind} NaN": sealed({"w": torch.tensor([NAN]).to(kind)}) for kind in (torch.float16, torch.bfloat16)},
     **{f"of {kind}": sealed({"w": torch.zeros(2).to(kind)}) for kind in (torch.complex64, torch.int8)},
+    "a weight that float32 cannot hold": sealed({"w": torch.tensor([1e300], dtype=torch.float64)}),
+    "a name of two lines": sealed({"w\n[+] ok\x1b[2J": torch.tensor([NAN])}),
     "of float8": sealed({"w": torch.zeros(2).to(torch.float8_e4m3fn)}),
 }  # fmt: skip
 nested = START
@@ -113,8 +117,11 @@ def test_a_hostile_file_is_refused_in_one_line_that_names_it(tmp_path, name):
     path = tmp_path / "hostile.safetensors"
     path.write_bytes(FILES[name])
     with pytest.raises(CheckpointError) as caught:
-        checkpoint.read(path, "toy-mlp")
+        checkpoint.load_into(
+            torch.nn.ParameterDict({"w": torch.zeros(1)}), checkpoint.read(path, "toy-mlp")[0], str(path)
+        )
     told = str(caught.value)
+    assert told.isprintable()
     assert "hostile.safetensors" in told and "\n" not in told and len(told) < len(str(path)) + 400
     if len(FILES[name]) < 9:
         assert "pickle" not in told
@@ -157,6 +164,36 @@ def test_a_file_larger_than_ours_is_not_read(tmp_path):
     path.write_bytes(sealed(tensors))
     with pytest.raises(CheckpointError, match=r"hole.safetensors has 8,000,\d+ bytes, more than the"):
         run.load("toy-mlp", path)  # whose own file has a fiftieth of it
+
+
+def test_weights_that_do_not_say_how_they_were_trained_begin_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path / "outputs"))
+    net = run.build(run.recipes.get("toy-mlp"), "smoke")[1].state_dict()
+    for facts in ({}, {"scale": "laptop", "samples": 1, "seconds": 1}, {"scale": "smoke", "samples": 1}):
+        checkpoint.write(tmp_path / "a.safetensors", net, {"recipe": "toy-mlp", **facts})
+        with pytest.raises(CheckpointError, match="does not say how it was trained, or not at smoke scale"):
+            list(run.train("toy-mlp", "smoke", start=tmp_path / "a.safetensors"))
+
+
+def test_a_finished_run_whose_weights_were_damaged_writes_them_anew(tmp_path, monkeypatch):
+    """It used to say that all was well, whatever lay there."""
+    monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path))
+    *_, path = run.train("toy-mlp", "smoke")
+    good = path.read_bytes()
+    for damage in (b"", b"junk", good[:-5], sealed(scale="laptop"), sealed(recipe="fashion-unet")):
+        path.write_bytes(damage)
+        *_, again = run.train("toy-mlp", "smoke")
+        assert again.read_bytes() == good
+    state, text = checkpoint.read(path.with_name("state.safetensors"))
+    text.pop("sha256")
+    beyond = {name: value * 0 + 3.4028e38 if name.startswith("ema.") else value for name, value in state.items()}
+    checkpoint.write(path.with_name("state.safetensors"), beyond, text)  # finite, and infinite as bfloat16
+    path.unlink()
+    with pytest.raises(FloatingPointError):
+        list(run.train("toy-mlp", "smoke"))
+    checkpoint.write(path.with_name("state.safetensors"), state, text | {"note": {"recipe": "other", "device": "x"}})
+    *_, path = run.train("toy-mlp", "smoke")
+    assert checkpoint.read(path, "toy-mlp")[1]["device"] == "x"  # a note says of itself, and no more
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "device", "absent", "loop", "long"])

@@ -1,12 +1,18 @@
 """Wrong calls of the maths are refused in words, and never answered with numbers; odd but right ones work."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from minidiff.data.toy import FiniteSet, Mixture, grid25
+from minidiff.data.toybox import Scene, Thing, parse, render, sample, stage
+from minidiff.measure.adherence import watch
+from minidiff.measure.modes import mode_report
+from minidiff.measure.proportion import share
 from minidiff.nn.mlp import MLP
+from minidiff.nn.unet import UNet
 from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, on_schedule, row, score, solve
 from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior, slerp
 from minidiff.schedule import (
@@ -22,6 +28,9 @@ from minidiff.schedule import (
     shifted,
     uniform_grid,
 )
+from minidiff.train.batches import fresh, shuffled
+from minidiff.train.ema import EMA
+from minidiff.train.fit import check_settings, denoising_loss, fit
 
 SCHEDULES = (Linear(), Cosine(), VP(), Karras(), Betas())
 SAMPLERS = {"ddim": ddim, "euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
@@ -270,3 +279,127 @@ def test_a_plain_function_cannot_change_its_schedule():
 
 def test_expand_takes_a_float():
     assert float(expand(0.5, X)) == 0.5
+
+
+# --- found by somebody who tried a thousand calls ---------------------------------------------------------
+
+RED, BLUE = Thing("red", "circle", motion="rests"), Thing("blue", "star", motion="rests")
+
+
+def spec():
+    return sample(2, torch.Generator().manual_seed(0), "two")
+
+
+def staged(*things, **more):
+    return stage(Scene(things, **more), torch.Generator().manual_seed(0))
+
+
+def net(dim=2, width=16):
+    torch.manual_seed(0)
+    return MLP(dim=dim, width=width, depth=1)
+
+
+def trained(loss, data=lambda step: (X,)):
+    return next(fit(denoiser(), data, 10, loss=loss, progress=False, every=1))
+
+
+def spoiling(x, t, cond):
+    return x.mul_(0.5)
+
+
+FOUND = {
+    "an object after the light": lambda: parse("a red circle, lit from the left and a blue square drifts right"),
+    "a light after the pan": lambda: parse("a red circle, the camera pans left, lit from the right"),
+    "two lights": lambda: parse("a red circle, lit from the left, lit from the right"),
+    "a loose end": lambda: parse("a red circle, then a cut, and"),
+    "one collides, the other rests": lambda: staged(
+        Thing("red", "circle", motion="collides", partner=1), Thing("blue", "star", motion="rests")
+    ),
+    "a partner without meeting": lambda: staged(Thing("red", "circle", motion="drifts", partner=1), BLUE),
+    "a partner of no whole number": lambda: staged(Thing("red", "circle", motion="orbits", partner=1.0), BLUE),
+    "light from above": lambda: staged(RED, light="top"),
+    "a camera that climbs": lambda: staged(RED, camera="up"),
+    "a cut by word": lambda: staged(RED, cut="no"),
+    "drifts clockwise": lambda: staged(Thing("red", "circle", motion="drifts", direction="clockwise")),
+    "orbits left": lambda: staged(Thing("red", "circle", motion="orbits", direction="left")),
+    "rests left": lambda: staged(Thing("red", "circle", motion="rests", direction="left")),
+    "bounces up": lambda: staged(Thing("red", "circle", motion="bounces", direction="up")),
+    "grey beyond white": lambda: render(replace(spec(), grey=spec().grey * 9)),
+    "grey below black": lambda: render(replace(spec(), grey=-spec().grey)),
+    "a cut before the clip": lambda: render(replace(spec(), cut=spec().cut - 3)),
+    "a cut after the clip": lambda: render(replace(spec(), cut=spec().cut + 99)),
+    "a turn at NaN": lambda: render(replace(spec(), turn=spec().turn * NAN)),
+    "one gravity for all": lambda: render(replace(spec(), gravity=spec().gravity[:1])),
+    "one shot for two": lambda: render(replace(spec(), start=spec().start[:, :1])),
+    "drawn at NaN": lambda: render(spec(), at=torch.full((2, 12, spec().shape.shape[1], 2), NAN)),
+    "drawn at few places": lambda: render(spec(), at=torch.zeros(2, 12, 1, 2)),
+    "an average of another network": lambda: EMA(net(1)).copy_to(net(2)),
+    "weights of another network": lambda: EMA(net(2)).update(net(1), 0),
+    "an average at step NaN": lambda: EMA(net()).update(net(), NAN),
+    "y of whole numbers": lambda: solve("v", Linear(), X, 0.5, Y.long()),
+    "y of complex numbers": lambda: solve("v", Linear(), X, 0.5, Y.to(torch.complex64)),
+    "levels down to nothing": lambda: rho_grid(3, rho=0.01),
+    "a negative sd": lambda: row("edm", Linear(), 0.5, sd=-1),
+    "sd of nothing": lambda: solve("edm", Linear(), X, 0.5, Y, sd=0.0),
+    "a complex level": lambda: Linear().alpha(torch.tensor(0.5 + 0.1j)),
+    "a complex factor": lambda: expand(torch.tensor(0.5 + 1j), X),
+    "no level": lambda: Linear().alpha(None),
+    "a level in words": lambda: add_noise(Linear(), X, Y, "half"),
+    "shares along features": lambda: slerp(X, Y, torch.tensor([0.1, 0.2])),
+    "noise of whole numbers": lambda: slerp(X, Y.long(), 0.5),
+    "a share beyond the end": lambda: slerp(X, Y, 1.5),
+    "hits of a table": lambda: share(torch.tensor([[1, 0], [0, 0]]).bool()),
+    "hits by halves": lambda: share(torch.tensor([0.5, 0.5, 0.5])),
+    "negative hits": lambda: share(torch.tensor([-1, 1])),
+    "no hits": lambda: share(torch.zeros(0)),
+    "clips of bytes": lambda: watch((render(spec()) * 127.5 + 127.5).byte()),
+    "clips in another range": lambda: watch(render(spec()) * 100),
+    "modes of any width": lambda: mode_report(X, torch.zeros(1, 2), INF),
+    "modes of no dimension": lambda: mode_report(torch.zeros(5, 0), torch.zeros(1, 0), 1.0),
+    "fewer levels than losses": lambda: trained(lambda m, b, g: (denoising_loss(m, b, g)[0], torch.rand(3))),
+    "no losses": lambda: trained(lambda m, b, g: (denoising_loss(m, b, g)[0][:0], torch.rand(0))),
+    "empty batches": lambda: trained(denoising_loss, lambda step: (X[:0],)),
+    "a tensor for a list": lambda: shuffled(X, 1),
+    "nothing to shuffle": lambda: shuffled([], 4),
+    "half a row a batch": lambda: shuffled([X], 2.5),
+    "fewer rows than asked": lambda: fresh(lambda n, g: torch.randn(3, 2), 4)(0),
+    "a source of nothing": lambda: fresh(lambda n, g: None, 4)(0),
+    "a source of lists": lambda: fresh(lambda n, g: [[0.0]] * n, 4)(0),
+    "nothing ahead": lambda: fresh(lambda n, g: torch.randn(n, 2), 4, ahead=0),
+    "a denoiser that overwrites": lambda: last(ddim(spoiling, X.clone(), GRID, Linear())),
+    "one level for eight points": lambda: net()(X, torch.zeros(1)),
+    "one level for four images": lambda: UNet(1, 8, (1, 1), 1)(torch.randn(4, 1, 8, 8), torch.zeros(1)),
+    "infinite weight": lambda: loss(
+        Denoiser(net(), Linear(), "x0"), X, Y, torch.zeros(6), space="eps", weight=lambda t: t
+    ),
+    "shifted by next to nothing": lambda: shifted(torch.tensor(1.0), 1e-46),
+    "a score of NaN": lambda: score(X, Y, NAN, 1.0),
+    "a score next to no noise": lambda: score(X, Y, 1.0, 1e-30),
+    "points beyond float32": lambda: exact_denoiser(grid25(), Linear())(X * 1e30, 0.5),
+    "set of points beyond float32": lambda: exact_denoiser(FiniteSet(X), Linear())(X * 1e30, 0.5),
+    "no density without width": lambda: grid25().score(X, 0.0, 0.0),
+    "a rate of 400 digits": lambda: check_settings(lr=10**400),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_by_trying_is_refused(name):
+    with pytest.raises((ValueError, FloatingPointError)) as caught:
+        FOUND[name]()
+    assert len(str(caught.value)) > 20
+
+
+def test_numbers_of_numpy_and_of_torch_are_numbers():
+    import numpy as np
+
+    assert len(uniform_grid(np.int64(4))) == 5 and float(rho_grid(3, high=torch.tensor(0.5))[0]) == pytest.approx(0.5)
+    assert VP(high=np.float32(10)).high == 10
+    assert last(ddim(denoiser(), X, uniform_grid(np.int64(2)))).shape == X.shape
+
+
+def test_samplers_run_in_inference_mode_and_under_vmap():
+    with torch.inference_mode():
+        assert last(heun(denoiser(), X * 1.0, GRID)).shape == X.shape
+    exact = exact_denoiser(grid25(), Linear())
+    together = torch.vmap(lambda x: last(ddim(exact, x, GRID)))(torch.stack([X, Y]))
+    torch.testing.assert_close(together[1], last(ddim(exact, Y, GRID)))

@@ -4,9 +4,12 @@ import errno
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -37,7 +40,7 @@ BAD = {  # a command line, and words that its one line of error must have
     "sample fashion-unet -1": "no such class",
     "sample fashion-unet ''": "no such class",
     "sample toybox-still 'a red unicorn'": "unicorn",
-    "sample toybox-still ''": "",
+    "sample toybox-still ''": "the caption is empty",
     "sample nothing": "no recipe 'nothing'",
     "sample ''": "no recipe ''",
     "sample ../toy-mlp": "no recipe",
@@ -61,9 +64,9 @@ BAD = {  # a command line, and words that its one line of error must have
     "evaluate fashion-unet -n -7": "n=-7",
     f"evaluate fashion-unet -n {LONG}": "expected",
     "evaluate toybox-still -n 10": "expected 400 captions or more",
-    f"evaluate toybox-full -n {LONG}": "",
-    f"evaluate emoji-pixel -n {LONG}": "",
-    f"evaluate toybox-still -n {LONG}": "",
+    f"evaluate toybox-full -n {LONG}": "expected a whole number from 1 to 1,000,000",
+    f"evaluate emoji-pixel -n {LONG}": "expected a whole number from 1 to 1,000,000",
+    f"evaluate toybox-still -n {LONG}": "expected a whole number from 1 to 1,000,000",
     "evaluate toy-mlp --checkpoint no/such.safetensors": "no such checkpoint",
     "evaluate toy-mlp --checkpoint {tmp}/file": "file is",
     "evaluate toy-mlp --record --checkpoint {tmp}/file": "--record is for the shipped weights",
@@ -96,8 +99,11 @@ BAD |= {f"train toy-mlp --set {key}={value}": told for key, (values, told) in SE
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with a file, a folder and a pipe in it; outputs go there."""
+    if sys.platform != "linux":
+        pytest.skip("pipes, devices and error numbers as on Linux")
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 * 2**30))
     os.mkfifo(tmp_path / "pipe.png")
     monkeypatch.setenv("MINIDIFF_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path
@@ -190,13 +196,61 @@ def test_a_mistake_of_ours_is_told_as_one(place, capsys, monkeypatch):
 @pytest.mark.parametrize("line", ["recipes", "doctor --licences"])
 @pytest.mark.parametrize("reader", ["full", "closed"])
 def test_an_output_that_nobody_takes_is_one_line(line, reader):
-    command = f"{sys.executable} -m minidiff {line}"
-    command += " > /dev/full" if reader == "full" else " | sleep 0"
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
-    if reader == "closed" and done.returncode == 0:
-        return  # all of it was written before the reader went away
+    if reader == "full":
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        gone, out = os.pipe()
+        os.close(gone)
+    command = [sys.executable, "-m", "minidiff", *line.split()]
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True)
+    os.close(out)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
     assert ("make room" if reader == "full" else "without the pipe all is shown") in done.stderr
+
+
+@pytest.mark.parametrize("line", ["recipes", "sample toy-mlp -n 4 --steps 2", "sample nothing"])
+def test_without_any_output_it_works_all_the_same(place, line):
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m minidiff {line} >&-"], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and done.returncode == int("nothing" in line)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b"5", b'{"a": 1}', b"[1, null, []]", b"\xff", b"[" * 99_999])
+def test_damaged_rows_of_a_sweep_are_measured_anew(place, content):
+    from minidiff import sweeps
+
+    path = place / "rows.json"
+    path.write_bytes(content)
+    assert sweeps.kept_rows(path) == []
+
+
+def test_ctrl_c_is_told_as_such(place, capsys, monkeypatch):
+    """Also in words of a library that was being loaded just then."""
+
+    def fails(*_, **__):
+        raise KeyboardInterrupt
+
+    def within_an_import(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None
+
+    for stop in (fails, within_an_import):
+        monkeypatch.setattr(run, "load", stop)
+        monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)
+        assert main(words(WORK["sample"], place)) == 130
+        assert capsys.readouterr().err == "\nstopped; run the same command again to go on\n"
+
+
+def test_a_root_that_leads_back_to_itself(tmp_path, monkeypatch, capsys):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    monkeypatch.setenv("MINIDIFF_ROOT", str(tmp_path / "loop"))
+    assert main(["recipes"]) == 1 and "no data/SHA256SUMS in" in one_line(capsys.readouterr())
+
+
+def test_signs_that_a_terminal_acts_upon_are_not_printed(place, capsys):
+    assert main(["sample", "toy\x1b[2J\r\u202e-mlp"]) == 1
+    assert one_line(capsys.readouterr()).isprintable()
 
 
 def test_a_damaged_shipped_file_is_a_row_of_the_table(tmp_path, monkeypatch, capsys):
@@ -208,6 +262,19 @@ def test_a_damaged_shipped_file_is_a_row_of_the_table(tmp_path, monkeypatch, cap
     rows = capsys.readouterr().out.splitlines()
     assert any(row.startswith("toy-mlp") and "damaged" in row for row in rows)
     assert any("train toy-mlp" in row and "git checkout" in row for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "large"])
+def test_a_kept_batch_that_is_no_file_is_made_again(tmp_path, kind):
+    path = tmp_path / "0-4.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_bytes(b"")
+        os.truncate(path, 2**40)
+    assert draw.kept_batch(path, (4, 2)) is None
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,25 @@ def test_ctrl_c_anywhere_in_the_loop_saves_the_last_whole_step(tmp_path, monkeyp
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
 
 
+@pytest.mark.parametrize("at", [3, 4, 5, 6, 9, 10])
+def test_ctrl_c_loses_no_row_of_the_log(tmp_path, monkeypatch, at):
+    """Also where it comes in the step that ends a row."""
+    before, calls = ema.EMA.update, 0
+
+    def pressed(*args):
+        nonlocal calls
+        calls += 1
+        before(*args)
+        if calls == at:
+            press()
+
+    monkeypatch.setattr(ema.EMA, "update", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        list(start(tmp_path))
+    list(start(tmp_path))
+    assert [row["step"] for row in resume.rows(tmp_path / "log.jsonl")] == list(range(5, 61, 5))
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_ctrl_c_in_the_readers_own_code_saves_too(tmp_path, named):
     """At once where the loop holds the run, and where a name holds it, when that is dropped or closed."""
@@ -187,6 +206,11 @@ FORGED = {
     **{f"step {step!r}": say(step=step) for step in (-1, 61, 10**9, 2.5, "7", True, None)},
     **{f"samples {samples!r}": say(samples=samples) for samples in (-1, 0, 1.5, "7", None)},
     "step 0 with an optimizer": say(step=0),
+    "a note that is no list": say(note={"earlier": 5}),
+    "no note": say(note=None),
+    "no identity": say(identity=None),
+    "nothing idle": say(idle=None),
+    "an average that float32 cannot hold": change("net.out.bias", lambda w: w.double() * 0 + 1e300),
     "of another kind": say(kind="weights"),
     "of another seed": say(seed=7),
 }
@@ -211,6 +235,7 @@ def test_a_forged_state_is_refused(tmp_path, name):
 ODD = ["", "{}", "[]", "7", "null", '"word"', "{", "\x00", '{"step": "5"}', '{"step": null, "samples": 5}', "[" * 9999]
 ODD += ['{"step": 5.5, "samples": 1, "samples_per_s": 1}', '{"step": 5, "samples": 1, "samples_per_s": NaN}']
 ODD += ['{"step": true, "samples": 1, "samples_per_s": 1}', '{"step": ' + "9" * 5000 + "}", '{"step": 25, "lo', "ÿ"]
+ODD += ['{"step": -5, "samples": -100, "samples_per_s": 1e-300}', '{"step": 5, "samples": 1, "samples_per_s": 0}']
 ODD += ['{"step": 5, "samples": [], "samples_per_s": 1}', '{"step": 5, "samples": 1}', '{"step": 1e999}']
 
 

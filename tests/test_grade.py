@@ -2,11 +2,13 @@
 
 import csv
 import json
+import linecache
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from cheats import CHEATS, HEAD, RIGHT
+from cheats import CELLS, CHEATS, HEAD, RIGHT
 
 from minidiff.cli import main
 from minidiff.course import grade as grading
@@ -70,7 +72,8 @@ def test_cheats_of_the_notebook_are_told_there_and_raise_nothing():
             fn = source.load(text, f"<{name}>")
         except Exception:
             continue  # a cell that does not run defines nothing to check
-        assert not check(ITEM, fn).passed or "minidiff" in text, name
+        record = check(ITEM, fn)
+        assert not record.passed or any("minidiff" in used for used in record.used), name
 
 
 # --- what counts ----------------------------------------------------------------------------------------
@@ -131,7 +134,40 @@ def test_from_the_notebook_to_the_grade(tmp_path, monkeypatch):
     fn = source.load(leans, "<cell 3>")
     fn.__globals__["net"] = net
     told = check(ID, fn)
-    assert told.outcome == "refused" and "uses `net` of another cell" in told.message
+    assert told.outcome == "refused" and "`net` of another cell" in told.message
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_an_honest_answer_passes_in_the_notebook_and_in_the_grade(tmp_path, monkeypatch, name):
+    """In a notebook where a network is called `net`, and `eps`, `a`, `answer` are large tensors, as after Run All."""
+    monkeypatch.setenv("MINIDIFF_LAB", "1")
+    monkeypatch.setenv("MINIDIFF_STUDENT", "ada")
+    monkeypatch.setenv("MINIDIFF_PROGRESS", str(tmp_path / "ada.jsonl"))
+    large = torch.zeros(10_000)
+    cell = {"torch": torch, "net": torch.nn.Linear(2, 2), "eps": large, "x0": large, "a": large, "answer": large}
+    linecache.cache[f"<{name}>"] = (1, None, CELLS[name].splitlines(keepends=True), f"<{name}>")
+    exec(compile(CELLS[name], f"<{name}>", "exec"), cell)
+    record = check(ID, cell["f"])
+    assert record.passed, record
+    (row,) = graded(tmp_path).values()
+    assert row.passed, (row, record.source)
+
+
+def test_ctrl_c_ends_what_runs_and_keeps_what_is_graded(tmp_path, capsys, monkeypatch):
+    (tmp_path / "ada.jsonl").write_text(record("ada", RIGHT) + record("ada", RIGHT, "forward.broadcast"))
+    (tmp_path / "bob.jsonl").write_text(record("bob", HEAD + "import time\n    time.sleep(1000)"))
+    whole = grading.settle
+
+    def pressed(row, job):
+        if row.student == "bob":
+            raise KeyboardInterrupt
+        whole(row, job)
+
+    monkeypatch.setattr(grading, "settle", pressed)
+    began = time.monotonic()
+    assert main(["grade", str(tmp_path), "-o", str(tmp_path / "g.csv"), "--seconds", "600"]) == 130
+    assert time.monotonic() - began < 60 and "stopped: 1 of 3 answers did not run" in capsys.readouterr().out
+    assert "ada,forward.one-jump,True,passed" in (tmp_path / "g.csv").read_text("utf-8-sig")
 
 
 def test_an_exercise_of_ones_own_is_refused_in_the_lab(monkeypatch):
@@ -165,20 +201,28 @@ FORGERIES = [
     None, 7, [], {}, {"tensor": []}, {"tensor": ["float32", [2], "AAAA"]}, {"tensor": ["float32", [-1], ""]},
     {"tensor": ["float99", [1], ""]}, {"tensor": ["float32", [10**12], ""]}, {"value": ["eval", "1"]},
     {"value": ["int", "9" * 10_000]}, {"list": 5}, {"tuple": [{"x": 1}]}, {"a": 1, "b": 2}, {"stopped": "x"},
+    {"tensor": ["float32", [float("inf")], ""]},
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORGERIES, ids=str)
 def test_forged_data_is_an_error_and_no_more(form):
-    with pytest.raises((ValueError, KeyError, TypeError, RuntimeError, IndexError)):
+    with pytest.raises((ValueError, KeyError, TypeError, RuntimeError, IndexError, OverflowError)):
         decode(form)
+    sent = {"answers": [form] * 5, "used": [], "spoiled": None}
+    text = f"{HEAD}import gc, json\n    for c in gc.get_objects():\n        if type(c).__name__ == 'Connection':\n"
+    text += f"            c.send_bytes({json.dumps(sent)!r}.encode())\n    while True: pass\n"
+    with pytest.raises(NoAnswer, match="What it gave back is no answer"):
+        rerun(ID, text, 1, seconds=20)
 
 
-def test_every_solution_passes_when_run_again(monkeypatch):
-    """One of each chapter, as text, in a process of its own."""
+def test_a_solution_of_each_chapter_passes_when_run_again():
+    """The first of each chapter, as text, in a process of its own."""
     from minidiff.course.exercises import all_exercises
 
-    first = {item.id.partition(".")[0]: item for item in all_exercises()}
+    first: dict[str, object] = {}
+    for item in all_exercises():
+        first.setdefault(item.id.partition(".")[0], item)
     for item in first.values():
         assert verdict(item, rerun(item.id, item.solution, 3), 3, True)[0] == "passed", item.id
 

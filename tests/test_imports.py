@@ -26,10 +26,10 @@ MAY = {  # what a part of the package may import, besides itself
     "predict": "checks schedule",
     "sample": "checks schedule predict",
     "measure": f"{MATHS} data",
-    "train": f"{MATHS} bars draws files scale nn",
+    "train": f"{MATHS} bars draws errors files scale nn",
     "recipes": f"{MATHS} bars draws files scale threads nn data measure train",
     "sweeps": f"{MATHS} bars files scale nn data measure train recipes",
-    "course": f"{MATHS} bars files scale nn data measure train recipes sweeps threads __init__",  # `import minidiff`
+    "course": f"{MATHS} bars errors files scale nn data measure train recipes sweeps threads __init__",
     "cli": f"{MATHS} errors files scale nn data measure train recipes sweeps threads course __init__",
     "__main__": "cli",
     "__init__": "",  # its names are looked up when first used

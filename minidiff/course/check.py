@@ -14,7 +14,7 @@ from typing import Any
 
 import minidiff
 from minidiff.course import lab, progress, source
-from minidiff.course.judge import Exercise, Wrong, attempt, difference, verdict
+from minidiff.course.judge import Exercise, Wrong, attempt, difference, kind_of, verdict
 
 __all__ = ["Exercise", "Record", "Wrong", "check", "difference", "hint", "solution"]
 # outcome: sign on a page, sign in plain text, word, colour (told apart without red-green vision)
@@ -79,8 +79,7 @@ def check(exercise: str | Exercise, fn: Callable[..., Any], *, counts: bool = Tr
     used: list[str] = []
     text, lacks = source.portable(fn) if student else (None, [])
     if not callable(fn):
-        kind = type(fn).__name__
-        judged = "error", f"`check` wants the function itself, not its result (a {kind}).", None
+        judged = "error", f"`check` wants the function itself, not its result (a {kind_of(fn)}).", None
     else:
         tried = attempt(item, fn, seed)
         used, judged = tried.used, verdict(item, tried, seed, student is not None)

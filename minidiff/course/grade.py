@@ -9,6 +9,7 @@ import ast
 import csv
 import io
 import secrets
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,19 +20,22 @@ from typing import Any
 from minidiff.bars import tqdm
 from minidiff.course import progress
 from minidiff.course.exercises import all_exercises, get
-from minidiff.course.judge import Tried, verdict
-from minidiff.course.rerun import NoAnswer, rerun
+from minidiff.course.judge import Tried, safe, verdict
+from minidiff.course.rerun import NoAnswer, end_all, rerun
+from minidiff.course.source import LONGEST
 from minidiff.data.folder import below
+from minidiff.errors import clean
 from minidiff.files import atomic_write
 from minidiff.threads import cores
 
 LARGEST = 50_000_000  # bytes of a progress file; a diligent student's has one
-LONGEST = 100_000  # characters of an answer
-LOOK = set(
-    "minidiff sys os inspect gc ctypes importlib builtins linecache subprocess threading socket pickle marshal exec "
-    "eval compile open globals locals vars getattr setattr delattr __import__ __builtins__ __globals__ __code__ "
-    "__closure__ __subclasses__ __dict__ f_back f_locals f_globals tb_frame gi_frame _getframe setprofile "
-    "settrace".split()
+IMPORTS = set(  # what an answer may have a need of
+    "torch math numpy scipy einops typing functools itertools collections dataclasses __future__ abc enum random "
+    "statistics fractions".split()
+)
+NEEDLESS = set(
+    "eval exec compile open globals locals vars getattr setattr delattr attrgetter breakpoint input f_back f_locals "
+    "f_globals tb_frame gi_frame cr_frame ag_frame save load from_file share_memory_ hub jit compiler".split()
 )
 
 
@@ -66,11 +70,17 @@ def hand_ins(folder: Path) -> dict[str, list[Path]]:
         raise NotADirectoryError(f"{folder} is a file: name the folder that it is in")
     found: dict[str, list[Path]] = {}
     for path in below(folder)[0]:
-        if path.suffix == ".jsonl" and path.is_file():
-            found.setdefault(path.relative_to(folder).parts[0].removesuffix(".jsonl"), []).append(path)
+        if path.suffix.lower() == ".jsonl" and path.is_file():
+            first = path.relative_to(folder).parts[0]
+            found.setdefault(same(first[:-6] if first.lower().endswith(".jsonl") else first), []).append(path)
     if not found:
         raise ValueError(f"no progress file in {folder}: expected {folder}/STUDENT.jsonl or STUDENT/progress.jsonl")
     return found
+
+
+def same(name: object) -> str:
+    """A student's id in one of the forms that look alike: an accent is a letter of its own on some systems."""
+    return unicodedata.normalize("NFC", str(name))
 
 
 def counted(student: str, paths: list[Path]) -> tuple[dict[str, list[dict[str, Any]]], Counter[str]]:
@@ -79,10 +89,14 @@ def counted(student: str, paths: list[Path]) -> tuple[dict[str, list[dict[str, A
     not_counted: Counter[str] = Counter()
     known = {item.id for item in all_exercises()}
     for path in paths:
-        if path.stat().st_size > LARGEST:
-            not_counted[f"file of more than {LARGEST:,} bytes"] += 1
+        try:
+            if path.stat().st_size > LARGEST:
+                not_counted[f"file of more than {LARGEST:,} bytes"] += 1
+                continue
+            entries, corrupt = progress.entries(path)
+        except OSError as error:
+            not_counted[f"file that cannot be read ({error.strerror})"] += 1
             continue
-        entries, corrupt = progress.entries(path)
         not_counted["corrupt line"] += corrupt
         for entry in entries:
             if entry["kind"] != "check":
@@ -91,7 +105,7 @@ def counted(student: str, paths: list[Path]) -> tuple[dict[str, list[dict[str, A
                 not_counted["unknown exercise"] += 1
             elif entry.get("student") is None:
                 not_counted["made with lab mode off"] += 1
-            elif entry["student"] != student:
+            elif same(entry["student"]) != student:
                 not_counted["of another student"] += 1
             else:
                 tries.setdefault(entry["id"], []).append(entry)
@@ -105,26 +119,31 @@ def chosen(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def odd_names(text: str) -> str:
-    """Names in a source that an answer has no need of. Example: `odd_names("import sys")` is "sys"."""
+    """Names in a source that an answer has no need of: other imports, ways to the inside of Python, files.
+
+    Example: `odd_names("import sys")` is "sys".
+    """
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     words: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            words |= {part for alias in node.names for part in alias.name.split(".")}
-        elif isinstance(node, ast.ImportFrom):
-            words |= set((node.module or "").split(".")) | {alias.name for alias in node.names}
-        else:
-            words |= {str(getattr(node, "id", getattr(node, "attr", "")))}
-    return " ".join(sorted(words & LOOK))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."]
+            words |= {name for name in modules if name.split(".")[0] not in IMPORTS}
+            words |= {alias.name for alias in node.names} & NEEDLESS
+        name = str(getattr(node, "id", getattr(node, "attr", "")))
+        inside = name.startswith("__") and not isinstance(node, ast.FunctionDef)
+        words |= {name} if name in NEEDLESS or inside else set()
+    return " ".join(sorted(words))
 
 
 def grade(
     folder: Path, seconds: float = 60.0, gigabytes: float = 4.0, seed: int | None = None
 ) -> Iterator[tuple[list[Grade], dict[str, Counter[str]]]]:
-    """Run every answer again; yields the rows, as far as they are known, and what did not count, after each answer.
+    """Run the answers again, of each exercise the one that is `chosen`; yields after each one the rows, as far as they
+    are known, and what did not count.
 
     Example: `*_, (rows, rest) = grade(Path("handed-in"))`.
     """
@@ -132,30 +151,30 @@ def grade(
     rows: list[Grade] = []
     rest: dict[str, Counter[str]] = {}
     jobs: list[tuple[Grade, Future[Tried] | None]] = []
-    with ThreadPoolExecutor(cores()) as pool:
-        try:
-            for student, paths in hand_ins(folder).items():
-                tries, rest[student] = counted(student, paths)
-                for id, entries in tries.items():
-                    one = chosen(entries)
-                    text = one.get("source")
-                    row = Grade(
-                        student, id, False, "not run", one.get("passed") is True, len(entries), "", "", seed, ""
-                    )
-                    row.when = str(one.get("when", ""))[:40]
-                    rows.append(row)
-                    if not isinstance(text, str) or len(text) > LONGEST:
-                        row.outcome = "no source"
-                        jobs.append((row, None))
-                        continue
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for student, paths in hand_ins(folder).items():
+            tries, rest[student] = counted(student, paths)
+            for id, entries in tries.items():
+                one = chosen(entries)
+                text = one.get("source")
+                row = Grade(student, id, False, "not run", one.get("passed") is True, len(entries), "", "", seed, "")
+                row.when = str(one.get("when", ""))[:40]
+                rows.append(row)
+                if isinstance(text, str) and len(text) <= LONGEST:
                     row.look = odd_names(text)
                     jobs.append((row, pool.submit(rerun, id, text, seed, seconds, gigabytes)))
-            for row, job in tqdm(jobs, desc="grading", unit=" answers"):
-                if job is not None:
-                    settle(row, job)
-                yield rows, rest
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+                else:
+                    row.outcome = "no source"
+                    jobs.append((row, None))
+        yield rows, rest
+        for row, job in tqdm(jobs, desc="grading", unit=" answers"):
+            if job is not None:
+                settle(row, job)
+            yield rows, rest
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_all()
 
 
 def settle(row: Grade, job: "Future[Tried]") -> None:
@@ -164,6 +183,8 @@ def settle(row: Grade, job: "Future[Tried]") -> None:
         row.outcome, row.message, _ = verdict(get(row.exercise), job.result(), row.seed, True)
     except NoAnswer as error:
         row.outcome, row.message = error.outcome, error.message
+    except Exception as error:  # one answer, or one exercise, does not end the grading of the others
+        row.outcome, row.message = "error", f"It could not be judged ({type(error).__name__}: {safe(str, error)})."
     row.passed = row.outcome == "passed"
 
 
@@ -173,24 +194,26 @@ def table(rows: list[Grade]) -> bytes:
     writer = csv.writer(text)
     writer.writerow(field.name for field in fields(Grade))
     for row in rows:
-        cells = [str(value).replace("\r", " ") for value in asdict(row).values()]
+        cells = ["\n".join(map(clean, str(value).splitlines())) for value in asdict(row).values()]
         writer.writerow(f"'{cell}" if cell[:1] in tuple("=+-@\t") else cell for cell in cells)
     return text.getvalue().encode("utf-8-sig", "backslashreplace")
 
 
 def report(folder: Path, out: Path, seconds: float, gigabytes: float, seed: int | None) -> int:
-    """Grade, print a line a student, and write the table, also of a part when stopped by Ctrl-C."""
+    """Grade, print a line a student, and write the table, also of a part when stopped by Ctrl-C; the exit status."""
     rows: list[Grade] = []
     rest: dict[str, Counter[str]] = {}
+    stopped = False
     try:
         for rows, rest in grade(folder, seconds, gigabytes, seed):  # noqa: B007 (the last ones are used)
             pass
-    finally:
-        if rows:
-            atomic_write(out, table(rows))
+    except KeyboardInterrupt:
+        stopped = True
+    if rows:
+        atomic_write(out, table(rows))
     for student, not_counted in rest.items():
         own = [row for row in rows if row.student == student]
-        line = f"{student}: {sum(row.passed for row in own)} of {len(own)} exercises passed"
+        line = f"{clean(student)}: {sum(row.passed for row in own)} of {len(own)} exercises passed"
         if lost := [row for row in own if row.claimed and not row.passed]:
             shown = ", ".join(f"{row.exercise} ({row.outcome})" for row in lost[:3])
             line += f"; {len(lost)} that the record calls passed did not: {shown}" + ", ..." * (len(lost) > 3)
@@ -199,5 +222,8 @@ def report(folder: Path, out: Path, seconds: float, gigabytes: float, seed: int 
         if not_counted:
             line += "; does not count: " + ", ".join(f"{n} {why}" for why, n in not_counted.items())
         print(line)
+    left = sum(row.outcome == "not run" for row in rows)
+    if stopped:
+        print(f"stopped: {left} of {len(rows)} answers did not run")
     print(f"written: {out}" if rows else "nothing to grade: no record counts")
-    return 0
+    return 130 if stopped else int(not rows)

@@ -8,6 +8,8 @@ data from the student's process cannot be talked into another verdict.
 import copy
 import inspect
 import itertools
+import numbers
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,7 +100,7 @@ def verdict(item: Exercise, tried: Tried, seed: int, in_lab: bool) -> tuple[str,
     """The outcome (a key of `check.LOOK`), the message and the misconception."""
     answers, used, spoiled = tried
     names = ", ".join(f"`{name}`" for name in used)
-    if isinstance(answers[0], NotImplementedError):
+    if failed(answers[0]) and isinstance(answers[0], NotImplementedError):
         return "unsolved", "Put your answer in place of `raise NotImplementedError`, and run this again.", None
     if empty := [answer for answer in answers if answer is None or answer is ...]:
         return "unsolved", f"Your function gives `{empty[0]}` back: end it with `return` and your answer.", None
@@ -116,7 +118,7 @@ def verdict(item: Exercise, tried: Tried, seed: int, in_lab: bool) -> tuple[str,
                 theirs = (run(item, wrong.fn, args, seed)[0] for args in copy.deepcopy(trials))
                 if not any(differ(item, a, b) for a, b in zip(answers, theirs, strict=True)):
                     return "wrong", wrong.message, wrong.name
-            outcome = "error" if isinstance(answer, BaseException) else "wrong"
+            outcome = "error" if failed(answer) else "wrong"
             return outcome, f"{problem}\n(Input {number} of {TRIALS}. `hint({item.id!r})` helps.)", None
     if spoiled:
         how = f"Make a new tensor, `{spoiled} = {spoiled} + ...`, instead of `{spoiled} += ...`."
@@ -128,28 +130,49 @@ def verdict(item: Exercise, tried: Tried, seed: int, in_lab: bool) -> tuple[str,
 def run(item: Exercise, fn: Callable[..., Any], args: tuple, seed: int) -> tuple[Any, list[str]]:
     """The answer, or its exception, and the minidiff functions called. The global generator is seeded.
 
-    A generator is run to its end, or to MOST items. SystemExit is an exception like any other; Ctrl-C is not.
+    A generator is run to its end, or to MOST items. SystemExit is an exception like any other; Ctrl-C is not. What an
+    answer may change for all that follows is put back: torch's default type and device, its random state, the output.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            answer, called = lab.watched(fn, args, item.reference, finish)
-            isinstance(answer, Tensor)  # asks the object for its class, and what refuses that is an error as well
-            return answer, called
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            return error, []
+    before = torch.get_rng_state(), torch.get_default_dtype(), torch.get_default_device(), sys.stdout, sys.stderr
+    torch.default_generator.manual_seed(seed)
+    try:
+        return lab.watched(fn, args, item.reference, finish)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return error, []
+    finally:
+        state, dtype, device, sys.stdout, sys.stderr = before
+        torch.set_default_device(None if device.type == "cpu" else device)
+        torch.set_default_dtype(dtype)
+        torch.set_rng_state(state)
 
 
 def finish(answer: Any) -> Any:
-    """An answer, a generator's as the list of its items; ValueError where it does not end."""
-    if not isinstance(answer, Iterator):
-        return answer
-    items = list(itertools.islice(answer, MOST + 1))
-    if len(items) > MOST:
-        raise ValueError(f"your generator does not end: it gave more than {MOST:,} items")
-    return items
+    """An answer as plain data, while the watch is on: of a generator the list of its items, and nothing of a class of
+    its own that would run code later. ValueError where it does not end."""
+    if isinstance(answer, Tensor):
+        return answer if type(answer) is Tensor else torch.Tensor.as_subclass(answer, Tensor)
+    if isinstance(answer, Iterator | tuple | list):
+        items = list(itertools.islice(iter(answer), MOST + 1))
+        if len(items) > MOST:
+            raise ValueError(f"your answer does not end: it gave more than {MOST:,} items")
+        plain = [finish(item) for item in items]
+        return tuple(plain) if isinstance(answer, tuple) else plain
+    for form in (bool, int, float, str):
+        if isinstance(answer, form):
+            return answer if type(answer) in (bool, int, float, str) else form(answer)
+    return answer
+
+
+def failed(answer: Any) -> bool:
+    """Whether an answer is an exception, whatever it says of its class."""
+    return issubclass(type(answer), BaseException)
+
+
+def kind_of(value: Any) -> str:
+    """The name of a value's type, which no metaclass can hide."""
+    return type.__dict__["__name__"].__get__(type(value))
 
 
 def safe(what: Callable[[Any], Any], value: Any) -> str:
@@ -159,15 +182,15 @@ def safe(what: Callable[[Any], Any], value: Any) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException:
-        return f"<a {type(value).__name__} that cannot be shown>"
+        return f"<a {kind_of(value)} that cannot be shown>"
     return text if len(text) <= 2_000 else f"{text[:1_000]} ... {text[-200:]}"
 
 
 def differ(item: Exercise, answer: Any, expected: Any) -> str | None:
     """What differs, as a sentence; None where the results agree, or stop with the same exception."""
-    if isinstance(answer, BaseException):
+    if failed(answer):
         return None if safe(repr, answer) == safe(repr, expected) else stopped(answer)
-    if isinstance(expected, BaseException):
+    if failed(expected):
         return "Your answer does not stop with an error."
     try:
         compare = item.compare or partial(difference, tolerance=item.tolerance)
@@ -175,18 +198,23 @@ def differ(item: Exercise, answer: Any, expected: Any) -> str | None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        why = f"{type(error).__name__}: {safe(str, error)}"
-        return f"Your result, a {type(answer).__name__}, cannot be compared: {why}"
+        why = f"{kind_of(error)}: {safe(str, error)}"
+        return f"Your result, a {kind_of(answer)}, cannot be compared: {why}"
 
 
 def stopped(error: BaseException) -> str:
     """The learner's exception: type, message, and the deepest line that is theirs."""
-    if isinstance(error, Told):
+    if type(error) is Told:
         return error.text
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if lab.place(frame.filename) == "own" and frame.line]
+    try:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if lab.place(frame.filename) == "own" and frame.line]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an error that hides where it comes from
+        own = []
     where = f"\nIn line {own[-1].lineno} of your code: `{own[-1].line}`" if own else ""
-    return f"{type(error).__name__}: {safe(str, error)}{where}"
+    return f"{kind_of(error)}: {safe(str, error)}{where}"
 
 
 def difference(answer: Any, expected: Any, tolerance: float, what: str = "your result") -> str | None:
@@ -195,7 +223,7 @@ def difference(answer: Any, expected: Any, tolerance: float, what: str = "your r
     Tensors agree in shape, dtype and values (NaN where NaN is expected). A number may come as a 0-d tensor.
     Tuples and lists agree item by item, anything else by `==`. Example: `difference(answer, expected, 1e-5)`.
     """
-    kind, What = type(answer).__name__, what[0].upper() + what[1:]
+    kind, What = kind_of(answer), what[0].upper() + what[1:]
     if isinstance(expected, Tensor):
         if not isinstance(answer, Tensor):
             return f"{What} is a {kind}; expected a torch.Tensor of shape {tuple(expected.shape)}."
@@ -205,7 +233,7 @@ def difference(answer: Any, expected: Any, tolerance: float, what: str = "your r
             return f"{What} has dtype {answer.dtype}; expected {expected.dtype}."
         return _values(answer.detach().double(), expected.detach().double(), tolerance, What)
     if isinstance(expected, int | float):
-        if not (isinstance(answer, int | float) or (isinstance(answer, Tensor) and answer.ndim == 0)):
+        if not (isinstance(answer, numbers.Real) or (isinstance(answer, Tensor) and answer.ndim == 0)):
             return f"{What} is a {kind}; expected one number."
         a, e = (torch.as_tensor(value, dtype=torch.float64) for value in (answer, expected))
         return _values(a, e, tolerance, What)
@@ -239,11 +267,15 @@ def overwritten(fn: Callable[..., Any], before: tuple, after: tuple) -> str | No
         if isinstance(old, Tensor | list | tuple):
             try:
                 same = difference(new, old, 0.0) is None
-            except Exception:  # something else altogether stands there now
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # something else altogether stands there now
                 same = False
             if not same:
                 try:
                     return list(inspect.signature(fn).parameters)[i]
-                except Exception:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:
                     return f"argument {i + 1}"
     return None

@@ -106,7 +106,7 @@ def entry(fn: Callable[..., Any]) -> CodeType | None:
         fn = inner
 
 
-SWITCHES = {sys.setprofile, sys.settrace, threading.setprofile, threading.settrace, _thread.start_new_thread}
+SWITCHES = {sys.setprofile, sys.settrace, _thread.start_new_thread}
 
 
 def watched(
@@ -118,7 +118,8 @@ def watched(
     answer. To switch the watch off counts as a call too. Exceptions of `fn` pass through.
     Example: `answer, called = watched(one_jump, (x0, eps, t), add_noise)`.
     """
-    home, free, called = sys._getframe(), set(codes(args)) - {entry(reference)} | {entry(finish)}, {}
+    home, free, called = sys._getframe(), set(codes(args)) - {entry(reference)}, {}
+    ending = getattr(entry(finish), "co_filename", "")  # ours: what it calls for the answer, the answer calls
 
     def inside(frame: FrameType) -> bool:
         return place(frame.f_code.co_filename) == "package" or frame.f_code in free
@@ -129,10 +130,12 @@ def watched(
             called[f"{getattr(what, '__module__', '')}.{getattr(what, '__name__', what)}"] = None
         if event != "call" or place(code.co_filename) != "package" or code in free or code.co_name in IMPORTING:
             return
+        if code.co_filename == ending:
+            return
         caller = frame.f_back
         while caller and place(caller.f_code.co_filename) == "library":
             caller = caller.f_back
-        if caller is None or caller is home or not inside(caller):
+        if caller is None or caller is home or caller.f_code.co_filename == ending or not inside(caller):
             called[f"{frame.f_globals.get('__name__', '?')}.{code.co_qualname}"] = None
 
     before, others = sys.getprofile(), threading.getprofile()

@@ -1,8 +1,9 @@
 """One answer, run in a process of its own: its time and memory are limited, and only data comes back.
 
-The process imports no more than it must, starts in an empty folder, and may start no other process, write no file and
-open no connection: what an answer has no need of is an error in it. That keeps accidents small. It is no sandbox: code
-that means harm runs with your rights, so grade what strangers hand in on a machine that holds nothing else.
+The process starts in an empty folder, and in it an answer is refused what it has no need of, as far as Python tells of
+that: to start another process, to write or remove files, to open a connection. That keeps accidents small. It is no
+sandbox: code that means harm finds ways and runs with your rights, so grade what strangers hand in on a machine that
+holds nothing else.
 """
 
 import base64
@@ -11,7 +12,10 @@ import os
 import signal
 import sys
 import tempfile
-from multiprocessing import get_all_start_methods, get_context
+import threading
+import time
+from contextlib import suppress
+from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -20,9 +24,9 @@ from torch import Tensor
 
 from minidiff.course import lab, source
 from minidiff.course.exercises import get
-from minidiff.course.judge import TRIALS, Told, Tried, attempt, safe, stopped
+from minidiff.course.judge import TRIALS, Told, Tried, attempt, failed, kind_of, safe, stopped
 
-METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # forked after torch is loaded, macOS may crash
 DTYPES = {str(kind).removeprefix("torch."): kind for kind in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
     torch.uint8, torch.bool, torch.complex64, torch.complex128,
@@ -33,8 +37,10 @@ START = 120.0  # seconds that a process may take until it is ready
 FORBIDDEN = (
     "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.kill", "pty.", "socket.",
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown", "os.link", "os.symlink",
-    "shutil.", "_thread.start_new_thread", "sys.setprofile", "sys.settrace", "ctypes.",
+    "shutil.", "_thread.start_new_thread", "sys.setprofile", "sys.settrace",
 )  # fmt: skip
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+RUNNING: set[Any] = set()  # the processes just now
 
 
 class NoAnswer(Exception):
@@ -50,9 +56,9 @@ class NoAnswer(Exception):
 
 def encode(value: Any) -> Any:
     """An answer as JSON: tensors, numbers, words, exceptions, and lists of them; of anything else its type."""
-    if isinstance(value, BaseException):
+    if failed(value):
         kind = "unsolved" if isinstance(value, NotImplementedError) else "stopped"
-        return {kind: [safe(repr, value), stopped(value)]}
+        return {kind: [safe(repr, value), stopped(value)[:4_000]]}
     if isinstance(value, Tensor):
         whole = value.detach().as_subclass(Tensor).cpu().contiguous()
         content = whole.flatten().view(torch.uint8).numpy().tobytes() if whole.numel() else b""
@@ -64,19 +70,22 @@ def encode(value: Any) -> Any:
         return {"value": [kind.__name__, str(kind(value))]}
     if isinstance(value, tuple | list):
         return {"tuple" if isinstance(value, tuple) else "list": [encode(one) for one in value]}
-    return {"other": [type(value).__name__, safe(repr, value)]}
+    return {"other": [kind_of(value), safe(repr, value)]}
 
 
 def forbid(event: str, args: tuple) -> None:
     """The audit hook: what an answer has no need of is an error in it. Our own watch may come and go."""
     if event.startswith(FORBIDDEN) and sys._getframe(1).f_code.co_filename not in (lab.__file__, __file__):
         raise PermissionError(f"an answer has no need of {event}")
-    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+    if event == "open" and (args[2] or 0) & WRITING:
         raise PermissionError(f"an answer has no need to write {args[0]}")
 
 
 def limit(seconds: float, gigabytes: float) -> None:
-    """Limit this process, where the system knows how (not on Windows): processor time, memory, no files."""
+    """Limit this process, where the system knows how: processor time, memory (Linux), no core file.
+
+    On Windows nothing of it can be had, and the time alone is limited, from outside.
+    """
     try:
         import resource
     except ImportError:
@@ -84,9 +93,12 @@ def limit(seconds: float, gigabytes: float) -> None:
     import psutil
 
     most = psutil.Process().memory_info().vms + int(gigabytes * 2**30)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 1, int(seconds) + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted = {resource.RLIMIT_CPU: int(seconds) + 1, resource.RLIMIT_CORE: 0}
+    wanted |= {resource.RLIMIT_AS: most} if sys.platform == "linux" else {}
+    wanted |= {resource.RLIMIT_FSIZE: 0}
+    for what, value in wanted.items():
+        with suppress(ValueError, OSError):  # a limit that is lower already, or unknown to this system
+            resource.setrlimit(what, (value, value + 1 if what == resource.RLIMIT_CPU else value))
 
 
 def work(pipe: Connection, id: str, text: str, seed: int, seconds: float, gigabytes: float) -> None:
@@ -98,13 +110,15 @@ def work(pipe: Connection, id: str, text: str, seed: int, seconds: float, gigaby
         os.dup2(nowhere, stream)
     item = get(id)
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True
     limit(seconds, gigabytes)
     pipe.send_bytes(READY)
     sys.addaudithook(forbid)
     try:
-        fn = source.load(text, "<answer>")
+        fn, early = lab.watched(source.load, (text, "<answer>"), item.reference)
         tried = attempt(item, fn, seed)
-        sent: Any = {"answers": [encode(one) for one in tried.answers], "used": tried.used, "spoiled": tried.spoiled}
+        used = [name for name in early if not name.startswith("minidiff.course.source.")] + tried.used
+        sent: Any = {"answers": [encode(one) for one in tried.answers], "used": used, "spoiled": tried.spoiled}
     except BaseException as error:
         sent = {"failed": stopped(error)}
     pipe.send_bytes(json.dumps(sent).encode())
@@ -147,6 +161,17 @@ def rerun(id: str, text: str, seed: int, seconds: float = 60.0, gigabytes: float
     NoAnswer where it takes longer than `seconds`, more memory than `gigabytes`, or does not come to an answer.
     Example: `verdict(get(id), rerun(id, text, 7), 7, True)`.
     """
+    try:
+        return once(id, text, seed, seconds, gigabytes)
+    except (OSError, EOFError):  # what starts the processes was ended, by another answer say: it starts anew
+        try:
+            return once(id, text, seed, seconds, gigabytes)
+        except (OSError, EOFError) as error:
+            raise NoAnswer("error", f"Its process did not start ({type(error).__name__}).") from None
+
+
+def once(id: str, text: str, seed: int, seconds: float, gigabytes: float) -> Tried:
+    """What `rerun` tries; OSError or EOFError where no process starts."""
     context: Any = get_context(METHOD)
     if METHOD == "forkserver":
         context.set_forkserver_preload(["minidiff.course.rerun"])
@@ -154,11 +179,13 @@ def rerun(id: str, text: str, seed: int, seconds: float = 60.0, gigabytes: float
     with tempfile.TemporaryDirectory() as folder:
         process = context.Process(target=inside, args=(folder, theirs, id, text, seed, seconds, gigabytes), daemon=True)
         process.start()
+        RUNNING.add(process)
         theirs.close()
         try:
             return received(ours, process, seconds)
         finally:
             end(process)
+            RUNNING.discard(process)
             ours.close()
 
 
@@ -169,38 +196,44 @@ def inside(folder: str, *args: Any) -> None:
 
 
 def received(pipe: Connection, process: Any, seconds: float) -> Tried:
-    """What the process sends, within the time."""
+    """What the process sends, within the time; NoAnswer for anything else that may come."""
+    late = threading.Timer(seconds, end, [process])  # also of a message that begins, and does not go on
+    began = time.monotonic()
     try:
         if not pipe.poll(START) or pipe.recv_bytes(len(READY)) != READY:
-            raise NoAnswer("error", "its process did not start")
-        if not pipe.poll(seconds):
-            raise NoAnswer("time", f"It ran longer than {seconds:g} s.")
+            raise NoAnswer("error", "Its process did not start.")
+        began = time.monotonic()
+        late.start()
         sent = json.loads(pipe.recv_bytes(LARGEST))
         if isinstance(sent, dict) and isinstance(sent.get("failed"), str):
             raise NoAnswer("error", sent["failed"][:4_000])
-        answers, used = [decode(one) for one in sent["answers"]], [str(name)[:200] for name in sent["used"]]
+        answers, used = [decode(one) for one in sent["answers"]], [str(name)[:200] for name in sent["used"][:20]]
         if len(answers) != TRIALS:
             raise ValueError(f"{len(answers)} answers to {TRIALS} inputs")
-        spoiled = None if sent["spoiled"] is None else str(sent["spoiled"])[:200]
-    except EOFError:
-        process.join(5)
-        code = process.exitcode
-        if hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU:
+        return Tried(answers, used, None if sent["spoiled"] is None else str(sent["spoiled"])[:200])
+    except NoAnswer:
+        raise
+    except Exception as error:  # of what is forged
+        if time.monotonic() - began >= 0.95 * seconds:
             raise NoAnswer("time", f"It ran longer than {seconds:g} s.") from None
-        raise NoAnswer("error", f"Its process ended before it answered (exit status {code}).") from None
-    except (ValueError, KeyError, TypeError, OSError, RuntimeError, RecursionError) as error:
-        raise NoAnswer(
-            "error", f"What it gave back is no answer ({type(error).__name__}: {str(error)[:200]})."
-        ) from None
-    return Tried(answers, used, spoiled)
+        if isinstance(error, EOFError | ConnectionError):
+            raise NoAnswer("error", "Its process ended before it answered.") from None
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        raise NoAnswer("error", f"What it gave back is no answer ({why}).") from None
+    finally:
+        late.cancel()
+
+
+def end_all() -> None:
+    """End every process that runs an answer just now."""
+    for process in list(RUNNING):
+        end(process)
 
 
 def end(process: Any) -> None:
     """End a process, and whatever it started."""
     if process.pid and hasattr(os, "killpg"):
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
     process.kill()
     process.join(5)

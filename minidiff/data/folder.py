@@ -47,7 +47,7 @@ def below(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
 
     for place, folders, names in os.walk(folder, onerror=note):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        links = [Path(place, name) for name in folders if Path(place, name).is_symlink()]
+        links = [Path(place, name) for name in folders if os.path.islink(os.path.join(place, name))]
         lost += [(path, "a link to a folder, which is not followed") for path in links]
         files += [Path(place, name) for name in names if not name.startswith(".")]
     return sorted(files), lost
@@ -82,9 +82,10 @@ def read(path: Path, size: int, mode: str) -> np.ndarray:
 def load(folder: str | Path, size: int = 64, channels: int = 3) -> Folder:
     """All images below `folder`, in the order of their paths; hidden files and folders are left out.
 
-    `size` is the side in pixels, `channels` 1 (grey) or 3 (RGB). Unreadable files give one warning with their
-    count. Raises FileNotFoundError (no such folder), NotADirectoryError (a file), ValueError (no readable image;
-    another `channels` or `size`; more than fits into memory: 4 bytes a value, 2.5 GB for 50,000 RGB images of 64x64).
+    `size` is the side in pixels, `channels` 1 (grey) or 3 (RGB). What is not readable gives one warning with its count;
+    so does a picture of more than 50 megapixels, unless it is a JPEG. Raises FileNotFoundError (no such folder),
+    NotADirectoryError (a file), ValueError (no readable image; another `channels` or `size`; more than fits into
+    memory: 4 bytes a value, 2.5 GB for 50,000 RGB images of 64x64).
     Example: `images, paths, skipped = load("my-photos", size=32)`.
     """
     folder = Path(folder)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from minidiff.checks import data, span, whole
+from minidiff.checks import data, lost, span, whole
 
 
 def _column(value: Tensor | float, x: Tensor) -> Tensor:
@@ -36,6 +36,13 @@ def _points(x: Tensor, shape: tuple[int, ...]) -> None:
     """ValueError for points that are not (B, *shape), which torch would broadcast or flatten to fit."""
     if x.ndim < 1 or tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"points of shape {tuple(x.shape)}: expected (B, {', '.join(map(str, shape))}), as the source")
+
+
+def _sound(x: Tensor) -> Tensor:
+    """x if it is finite; else FloatingPointError: numbers beyond the range of their type went in."""
+    if x.device.type == "cpu" and (bad := lost(x)):
+        raise FloatingPointError(f"{bad} of {x.numel()} values are NaN or infinite: use float64, or points nearer to 0")
+    return x
 
 
 @dataclass
@@ -101,7 +108,7 @@ class Mixture:
     def posterior_mean(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """`E[x0 | x_t]`, (B,D): the exact denoiser. alpha, sigma: () or (B,). Source: module docstring."""
         r, means, _ = self.parts(x_t, alpha, sigma)
-        return (r[:, :, None] * means).sum(1)
+        return _sound((r[:, :, None] * means).sum(1))
 
     def log_prob(self, x: Tensor, alpha: Tensor | float = 1.0, sigma: Tensor | float = 0.0) -> Tensor:
         """Log density of x_t at points x (B,D), (B,): of the data itself for the defaults."""
@@ -118,7 +125,7 @@ class Mixture:
         alpha, sigma = _column(alpha, x), _column(sigma, x)
         total = alpha**2 * self.stds.to(x) ** 2 + sigma**2
         gap = x[:, None, :] - alpha[:, :, None] * self.means.to(x)
-        return -(r / total)[:, :, None].mul(gap).sum(1)
+        return _sound(-(r / total)[:, :, None].mul(gap).sum(1))
 
 
 @dataclass
@@ -161,7 +168,7 @@ class FiniteSet:
     def posterior_mean(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """`E[x0 | x_t]`, of x_t's shape: the exact denoiser of this data set. alpha, sigma: () or (B,)."""
         weights = self.posterior_weights(x_t, alpha, sigma)
-        return (weights @ self.points.to(x_t).flatten(1)).reshape(x_t.shape)
+        return _sound((weights @ self.points.to(x_t).flatten(1)).reshape(x_t.shape))
 
 
 def grid25(spacing: float = 1.0, std: float = 0.05) -> Mixture:

@@ -10,6 +10,7 @@ in K modes, rounded down, and one at least. So a stray sample among thousands co
 samples cover everything: at 10 samples a mode, about one set in a thousand misses one of 25; at 20, none.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +48,8 @@ def mode_report(x: Tensor, means: Tensor, std: float, radius: float = 3.0) -> Mo
     """
     if x.ndim != 2 or means.ndim != 2 or x.shape[1] != means.shape[1] or 0 in (len(x), len(means)):
         raise ValueError(f"expected x (N, D) and means (K, D), got {tuple(x.shape)} and {tuple(means.shape)}")
-    if not (std > 0 and radius > 0):
-        raise ValueError(f"std={std}, radius={radius}: both must be above 0")
+    if not (0 < std < math.inf and 0 < radius < math.inf and x.shape[1]):
+        raise ValueError(f"std={std}, radius={radius}, D={x.shape[1]}: all must be above 0, and finite")
     x, means = x.detach().cpu().double(), means.detach().cpu().double()
     bad = int((~x.isfinite()).any(1).sum())
     if bad or not means.isfinite().all():

@@ -14,6 +14,8 @@ def share(hits: Tensor) -> dict[str, Any]:
     Unlike the usual plus-minus it stays inside [0, 1], at 0 and 100% too. Source: Wilson 1927, JASA 22.
     Example: `share(labels == guesses)["low"]`.
     """
+    if hits.ndim != 1 or not len(hits) or not ((hits == 0) | (hits == 1)).all():
+        raise ValueError(f"hits of shape {tuple(hits.shape)}: expected (n,), each true or false, n of 1 or more")
     n, k = len(hits), int(hits.sum())
     interval = binomtest(k, n).proportion_ci(method="wilson")
     return {"value": k / n, "n": n, "low": float(interval.low), "high": float(interval.high)}

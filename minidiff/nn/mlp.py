@@ -30,6 +30,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, ell: Tensor, cond: Tensor | None = None) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"this MLP takes points of shape (B, {self.dim}), got {tuple(x.shape)}")
+        if ell.shape != (len(x),):
+            raise ValueError(f"ell of shape {tuple(ell.shape)} for {len(x)} points: expected one level each, (B,)")
         context = x.new_zeros(())
         if self.level is not None:
             context = context + self.level(ell)  # (B, width)

@@ -131,6 +131,8 @@ class UNet(nn.Module):
             raise ValueError(
                 f"this U-Net takes images (B, {self.channels}, H, W) with H and W {even}, got {tuple(x.shape)}"
             )
+        if ell.shape != (len(x),):
+            raise ValueError(f"ell of shape {tuple(ell.shape)} for {len(x)} images: expected one level each, (B,)")
         context = self.level(ell)  # (B, E)
         if self.label is not None:
             context = context + self.label(cond, len(x))  # (B, E)

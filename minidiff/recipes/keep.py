@@ -37,6 +37,8 @@ def ship(path: Path, metrics: Metrics) -> tuple[bool, str]:
     `worth` keeping, or one of another number of samples than the shipped file's.
     """
     tensors, header = checkpoint.read(path)
+    if "scale" not in header or "recipe" not in header:
+        raise ValueError(f"{path} does not say of what recipe and scale it is: not shipped")
     recipe = recipes.get(header["recipe"])
     if header["scale"] == "smoke":
         raise ValueError(f"{path} was trained at smoke scale, which proves that the code runs, no more: not shipped")

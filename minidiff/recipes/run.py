@@ -19,13 +19,13 @@ import torch
 from torch import nn
 
 from minidiff import recipes
-from minidiff.checks import fits, whole
+from minidiff.checks import fits, lost, whole
 from minidiff.files import outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
 from minidiff.threads import close_pool, cores
 from minidiff.train import checkpoint
-from minidiff.train.fit import State, check_settings, fit
+from minidiff.train.fit import State, check_settings, diverged, fit
 from minidiff.train.resume import rows
 
 LEEWAY = 8  # how many times as large as a row's shipped file another checkpoint of it may be
@@ -138,8 +138,15 @@ def train(
     if start:
         whose = checkpoint.read_header(Path(start)).get("recipe")
         whose = recipe.begins if recipe.begins and whose == recipe.begins else name
-        tensors, earlier = checkpoint.read(Path(start), whose)
+        tensors, earlier = checkpoint.read(Path(start), whose, largest=LEEWAY * recipe.budget)
+        known = {"scale", "samples", "seconds"} <= earlier.keys()
+        if not known or (at == "smoke" and earlier["scale"] != "smoke"):
+            raise checkpoint.CheckpointError(
+                f"{start} does not say how it was trained, or not at smoke scale, which has another network"
+            )
         refuse_other(recipe, earlier, Path(start))
+        if starts(earlier) >= checkpoint.DEEPEST:
+            raise ValueError(f"{start} is the {starts(earlier)}th training in a row, each from the one before: no more")
         checkpoint.load_into(net, tensors, str(start), partly=whose != name)
         recipe = replace(recipe, seed=recipe.seed + 1000 * starts(earlier))  # other batches than those of its start
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -168,15 +175,17 @@ def train(
                 yield state
     finally:
         close_pool()  # what was planned for steps that do not come
-    if trained or not path.exists():
+    if trained or not sound(path, name, at):
         tensors, kept = checkpoint.read(state_file)
         weights = {n.removeprefix("ema."): v.bfloat16() for n, v in tensors.items() if n.startswith("ema.")}
+        if any(map(lost, weights.values())):  # finite, and beyond what bfloat16 holds
+            raise diverged(steps, recipe.lr)
         if recipe.finish:
             checkpoint.load_into(net, weights, str(state_file))
             recipe.finish(net)
             weights = {n: v.bfloat16() for n, v in net.state_dict().items()}
-        header = {"recipe": name, "scale": at, **needs, "settings": settings, "steps": steps, "batch": batch}
-        header |= {"samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl")), **kept["note"]}
+        header = {**kept["note"], "recipe": name, "scale": at, **needs, "settings": settings, "steps": steps}
+        header |= {"batch": batch, "samples": kept["samples"], "seconds": round(seconds(folder / "log.jsonl"))}
         if earlier:
             left = ("metrics", *needs, *(["recipe"] if whose == name else []))
             header["start"] = {key: value for key, value in earlier.items() if key not in left}
@@ -184,6 +193,14 @@ def train(
         header |= {"parameters": sum(p.numel() for p in net.parameters()), "metrics": {}}
         checkpoint.write(path, weights, header)
     yield path
+
+
+def sound(path: Path, name: str, at: str) -> bool:
+    """Whether a file is there, whole, of this row and scale; if not it is written anew from the run's state."""
+    try:
+        return checkpoint.read(path, name)[1].get("scale") == at
+    except checkpoint.CheckpointError:
+        return False
 
 
 def starts(header: dict[str, Any]) -> int:
@@ -225,7 +242,7 @@ def seconds(log: Path, until: float = math.inf) -> float:
     """Training time of a run up to a step, over all its interruptions, from its log."""
     total, before = 0.0, 0
     for row in rows(log):
-        if row["step"] <= until and row["samples_per_s"] > 0:
+        if row["step"] <= until:
             total += (row["samples"] - before) / row["samples_per_s"]
             before = row["samples"]
     return total

@@ -63,15 +63,23 @@ def run(name: str) -> Iterator[Row]:
     Example: `rows = list(run("calls"))`.
     """
     sweep, kept = get(name), unfinished(name)
-    rows: list[Row] = json.loads(kept.read_text()) if kept.is_file() else []
-    settings = sweep.settings()
+    rows, settings = kept_rows(kept), sweep.settings()
     for setting in tqdm(settings, desc=name):
-        row = next((row for row in rows if setting.items() <= row.items()), None)
+        row = next((row for row in rows if setting.items() < row.items()), None)
         if row is None:
             row = setting | sweep.measure(**setting)
             rows.append(row)
             atomic_write(kept, json.dumps(rows).encode())
         yield row
+
+
+def kept_rows(path: Path) -> list[Row]:
+    """The rows of an interrupted sweep; none of a file that is damaged, which is measured anew."""
+    try:
+        rows = json.loads(path.read_bytes()) if path.is_file() else []
+    except (ValueError, RecursionError):
+        return []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def unfinished(name: str) -> Path:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor
 
+from minidiff.checks import whole
 from minidiff.draws import on
 
 Batch = tuple[Tensor, ...]
@@ -18,7 +19,7 @@ def step_generator(seed: int, step: int) -> Generator:
 
 @contextmanager
 def own_numbers(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Inside the block torch's global random numbers, which dropout draws, are those of this step and no one else's."""
+    """Inside the block torch's global random numbers, which dropout draws, are this step's alone, on CPU and CUDA."""
     own = step_generator(seed, step).initial_seed()
     gpu = device.type == "cuda"
     before = torch.get_rng_state(), torch.cuda.get_rng_state(device) if gpu else None
@@ -39,7 +40,10 @@ def shuffled(tensors: Sequence[Tensor], batch_size: int, seed: int = 0) -> Calla
     tensors: all with the same first dimension N, e.g. (images, labels). ValueError for an empty or too small set.
     Example: `fit(denoise, shuffled([x0], 128), steps=1000)`.
     """
+    if isinstance(tensors, Tensor) or not len(tensors):
+        raise ValueError("shuffled takes a list of tensors, [x0] or [x0, labels], not one tensor and not none")
     n = len(tensors[0])
+    whole("batch_size", batch_size, 1, 2**40)
     if any(len(t) != n for t in tensors) or not 1 <= batch_size <= n:
         raise ValueError(f"cannot make batches of {batch_size} from tensors of lengths {[len(t) for t in tensors]}")
     per_epoch = n // batch_size
@@ -69,11 +73,17 @@ def fresh(
     drawn at once, which on a GPU takes hardly longer than one.
     Example: `fit(denoise, fresh(grid25().sample, 256), steps=1000)`.
     """
+    whole("batch_size", batch_size, 1, 2**40)
+    whole("ahead", ahead, 1, 2**20)
     kept: dict[int, Batch] = {}  # the batches of the current round, only
 
     def draw(n: int, nth: int) -> Batch:
         drawn = sample(n, on(device, step_generator(seed + 1, nth)))
-        return drawn if isinstance(drawn, tuple) else (drawn,)
+        batch = drawn if isinstance(drawn, tuple) else (drawn,)
+        if not all(isinstance(x, Tensor) and len(x) == n for x in batch):
+            forms = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in batch]
+            raise ValueError(f"sample({n}, generator) gave {forms}: expected a tensor of {n} rows, or a tuple of such")
+        return batch
 
     def at(step: int) -> Batch:
         if ahead == 1:

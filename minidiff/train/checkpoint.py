@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from minidiff.checks import lost
+from minidiff.errors import clean
 from minidiff.files import atomic_write
 from minidiff.scale import SCALES
 
@@ -91,7 +92,7 @@ def read_header(path: Path) -> Header:
         with safe_open(path, "pt") as file:
             metadata, many = file.metadata() or {}, len(file.keys())
     except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or not a safetensors file ({error}): restore it") from error
+        raise CheckpointError(f"{path} is truncated or not a safetensors file ({clean(error)}): restore it") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error}): look at its permissions") from error
     if many > MOST:
@@ -117,19 +118,20 @@ def parsed(text: str, path: Path) -> Header:
         if not isinstance(part, dict):
             raise CheckpointError(f"{odd}: start={str(part)[:40]!r}")
         for key, kind in KINDS.items():
-            value = part.get(key)
-            fits = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-            if not fits and (value is not None or (key == "sha256" and depth == 0)):
+            value, there = part.get(key), key in part or (key == "sha256" and depth == 0)
+            if there and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise CheckpointError(f"{odd}: {key}={str(value)[:40]!r}")
-            if key == "scale" and value is not None and value not in SCALES:
+            if key == "scale" and there and value not in SCALES:
                 raise CheckpointError(f"{odd}: scale={str(value)[:40]!r}, expected {', '.join(SCALES)}")
-            if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER and key != "loss":
+            if isinstance(value, int | float) and not 0 <= value <= LARGEST_NUMBER and key != "loss":
                 raise CheckpointError(f"{odd}: {key}={str(value)[:40]}")
         for name, row in part.get("metrics", {}).items():
-            if not isinstance(row, dict) or not isinstance(row.get("value", 0.0), int | float):
+            value = row.get("value", 0.0) if isinstance(row, dict) else None
+            if not isinstance(value, int | float) or abs(value) > LARGEST_NUMBER:
                 raise CheckpointError(f"{odd}: metric {name[:40]!r} is {str(row)[:40]!r}")
-        if (part := part.get("start")) is None:
+        if "start" not in part:
             return header
+        part = part["start"]
     raise CheckpointError(f"{odd}: more than {DEEPEST} trainings, each begun with the one before")
 
 
@@ -145,7 +147,7 @@ def read(path: Path, recipe: str | None = None, largest: int = LARGEST) -> tuple
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({str(error)[:120]}): restore it") from error
+        raise CheckpointError(f"{path} cannot be read ({clean(error)[:120]}): restore it") from error
     if odd := [name for name, value in tensors.items() if value.dtype not in DTYPES]:
         raise CheckpointError(f"{path}: {shown(odd)} of a type that no network here has, {tensors[odd[0]].dtype}")
     if tensor_hash(tensors) != header.get("sha256"):
@@ -159,7 +161,7 @@ def read(path: Path, recipe: str | None = None, largest: int = LARGEST) -> tuple
 
 def shown(names: list[str]) -> str:
     """The first three of many names, none of them longer than a line. Example: `shown(["a", "b", "c", "d"])`."""
-    return ", ".join(name if len(name) <= 60 else f"{name[:57]}..." for name in names[:3])
+    return ", ".join(clean(name if len(name) <= 60 else f"{name[:57]}...") for name in names[:3])
 
 
 def verify(path: Path) -> Header:
@@ -194,4 +196,7 @@ def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str, par
         raise CheckpointError(
             f"{source} does not fit this network ({'; '.join(parts)}): was it trained at another scale or recipe?"
         )
-    net.load_state_dict({name: value.to(own[name].dtype) for name, value in (own | tensors).items()})
+    cast = {name: value.to(own[name].dtype) for name, value in (own | tensors).items()}
+    if bad := [name for name, value in cast.items() if value.is_floating_point() and lost(value)]:
+        raise CheckpointError(f"{source}: {shown(bad)} is beyond the numbers of {own[bad[0]].dtype}: train again")
+    net.load_state_dict(cast)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from minidiff.checks import whole
+
 
 class EMA:
     """Keeps float32 averages of a network's parameters. A network with other state (BatchNorm's) is a ValueError.
@@ -27,9 +29,18 @@ class EMA:
         self.decay = decay
         self.weights = {name: p.detach().float().clone() for name, p in net.named_parameters()}
 
+    def refuse_other(self, net: nn.Module) -> None:
+        """ValueError naming the first weight that a network has, or has not, or in another shape."""
+        own, its = ({n: tuple(w.shape) for n, w in some} for some in (self.weights.items(), net.named_parameters()))
+        if own != its:
+            name = min(own.items() ^ its.items())[0]
+            raise ValueError(f"{name}: shape {its.get(name)} in the network, {own.get(name)} in its average")
+
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
-        """One step towards the current weights; `step` counts from 0."""
+        """One step towards the current weights; `step` counts from 0. ValueError for another network's."""
+        self.refuse_other(net)
+        whole("step", step, 0, 10**12)
         decay = min(self.decay, (1 + step) / (10 + step))
         kept = [self.weights[name] for name, _ in net.named_parameters()]
         now = [p.detach().float() for p in net.parameters()]
@@ -37,7 +48,8 @@ class EMA:
 
     @torch.no_grad()
     def copy_to(self, net: nn.Module) -> None:
-        """Overwrite the network's weights by the averages."""
+        """Overwrite the network's weights by the averages. ValueError for another network."""
+        self.refuse_other(net)
         for name, p in net.named_parameters():
             p.copy_(self.weights[name])
 

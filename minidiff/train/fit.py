@@ -184,14 +184,15 @@ def fit(
     (state.safetensors, every `save_every` steps, on Ctrl-C, when the loop is left, and at the end); a state found
     there is resumed. identity: what else makes it this run, the batch size say; a state with another one is refused.
     note: kept beside the state, such as the code's revision; a finished run keeps the note it was trained with.
-    Raises ValueError for a setting out of its range; FloatingPointError when a loss or a weight is not finite, and then
-    saves nothing; CheckpointError when the saved state belongs to another run; BlockingIOError when another process
-    trains in the folder.
+    When iterated it raises ValueError for a setting out of its range; FloatingPointError when a loss or a weight is not
+    finite, and then saves nothing; CheckpointError when the saved state belongs to another run; BlockingIOError when
+    another process trains in the folder.
     Example: `for state in fit(Denoiser(MLP(dim=2), Linear()), fresh(grid25().sample, 256), 1000): print(state.loss)`.
     """
     settings: dict[str, Any] = {"lr": lr, "warmup": warmup, "decay_from": decay_from, "clip": clip}
     settings |= {"weight_decay": weight_decay, "ema": ema, "seed": seed, "steps": steps}
     check_settings(**settings, every=every, save_every=save_every)
+    settings = {name: getattr(value, "item", lambda value=value: value)() for name, value in settings.items()}
     kept = json.loads(json.dumps({"identity": identity or {}, "note": note or {}}))  # as a file will give it back
     with held(Path(folder) if folder is not None else None):
         yield from trained(model, batch, loss, settings, every, folder, kept, save_every, progress, bfloat16)
@@ -244,7 +245,8 @@ def trained(
         while done < steps:
             clock, before = time.perf_counter(), samples
             with deferred_interrupt() as interrupted:
-                for step in range(done, min(steps, done - done % every + every)):
+                end = min(steps, done - done % every + every)
+                for step in range(done, end):
                     rate = learning_rate(step, steps, lr, settings["warmup"], settings["decay_from"])
                     for group in optimizer.param_groups:
                         group["lr"] = rate
@@ -253,6 +255,11 @@ def trained(
                     casts = torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
                     with own_numbers(seed, step, device), casts:
                         losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
+                    if losses.ndim != 1 or not len(losses) or len(t) != len(losses):
+                        shapes = f"{tuple(losses.shape)} and {tuple(t.shape)}"
+                        raise ValueError(
+                            f"losses and levels of shapes {shapes}: expected (B,) and (B,), B of 1 or more"
+                        )
                     optimizer.zero_grad()
                     losses.mean().backward()
                     norm = nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
@@ -263,7 +270,7 @@ def trained(
                     bar.update()
                     if done % save_every == 0 or done == steps or interrupted():
                         save()
-                    if interrupted():
+                    if interrupted() and done < end:
                         break
                 else:
                     check()

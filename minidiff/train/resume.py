@@ -3,6 +3,7 @@
 And what keeps it one run: a folder is trained in by one process at a time, and a state of another run is refused.
 """
 
+import errno
 import json
 import math
 import os
@@ -17,7 +18,7 @@ import filelock
 import torch
 from torch import Tensor, nn
 
-from minidiff.checks import whole
+from minidiff.checks import dtype, whole
 from minidiff.files import atomic_write
 from minidiff.train import checkpoint
 from minidiff.train.checkpoint import CheckpointError
@@ -57,6 +58,8 @@ def restore_state(
         step = whole("step", header.get("step"), 0, settings["steps"])
         samples = whole("samples", header.get("samples"), step, 2**62)
         averages = fitting(part["ema."], {name: value.shape for name, value in ema.weights.items()})
+        if not isinstance(header.get("note", {}).get("earlier", []), list):
+            raise ValueError("its note of earlier revisions is no list")
         slots = moments(part["opt."], dict(net.named_parameters()), header.get("idle", []), step)
     except ValueError as error:
         raise CheckpointError(
@@ -77,7 +80,8 @@ def fitting(tensors: dict[str, Tensor], shapes: dict[str, torch.Size]) -> dict[s
         if name not in shapes or name not in tensors:
             raise ValueError(f"{name[:60]} is {'missing' if name in shapes else 'unexpected'}")
         if tensors[name].shape != shapes[name] or not tensors[name].is_floating_point():
-            raise ValueError(f"{name} of shape {tuple(tensors[name].shape)} where {tuple(shapes[name])} is expected")
+            found = f"{dtype(tensors[name])} of shape {tuple(tensors[name].shape)}"
+            raise ValueError(f"{name}: {found} where floating point of shape {tuple(shapes[name])} is expected")
     return tensors
 
 
@@ -108,26 +112,31 @@ def held(folder: Path | None) -> Iterator[None]:
     """Inside the block the folder is this training's alone; BlockingIOError where another process trains in it.
 
     The system drops the lock when its process ends, however that happens, so what a killed run leaves behind hinders
-    nobody: its half-written files are removed. `pid` tells who it is.
+    nobody: its half-written files are removed. `.pid` tells who it is.
     """
     if folder is None:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
-    lock, pid = filelock.FileLock(folder / ".lock"), folder / ".pid"
+    lock, pid = filelock.FileLock(folder / ".lock", fallback_to_soft=False), folder / ".pid"
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        who = pid.read_text().strip() if pid.exists() else "?"
+        try:
+            who = pid.read_text().strip() or "?"
+        except OSError:  # it begins or ends just now
+            who = "?"
         raise BlockingIOError(
             f"{folder} is being trained in by process {who}: wait for it, or stop it (Ctrl-C saves what it has)"
         ) from None
-    except NotImplementedError:  # a file system without locks
-        lock = None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
+        lock = None  # a file system without locks
     try:
         for scratch in folder.glob(".*.tmp"):
             scratch.unlink(missing_ok=True)
-        pid.write_text(f"{os.getpid()}\n")
+        atomic_write(pid, f"{os.getpid()}\n".encode())
         yield
     finally:
         pid.unlink(missing_ok=True)
@@ -141,7 +150,8 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
         try:
             row = json.loads(line)
             numbers = [row[key] for key in ("step", "samples", "samples_per_s")]
-            sound = all(type(n) in (int, float) and math.isfinite(n) for n in numbers) and type(row["step"]) is int
+            sound = all(type(n) in (int, float) and math.isfinite(n) and n > 0 for n in numbers)
+            sound = sound and type(row["step"]) is int
         except (ValueError, RecursionError, TypeError, KeyError, OverflowError):
             continue
         if sound:

@@ -155,6 +155,10 @@ def parse(caption: str) -> Scene:
     light = reader.need("a side", *SIDES) if reader.next("lit from the") else None
     pan = reader.need("a side", *SIDES) if reader.next("the camera pans") else None
     cut = bool(reader.next("then a cut"))
-    if reader.at < len(reader.words):
-        reader.need("the end of the caption, or", "and", "lit from the", "the camera pans", "then a cut")
+    if reader.at < len(reader.words):  # a second light, say, or an object after the light
+        after, here = " ".join(reader.words[: reader.at]), " ".join(reader.words[reader.at : reader.at + 3])
+        raise ValueError(
+            f"after {after!r} comes {here!r}: expected the end of the caption (objects come first, "
+            "then a light, then a pan of the camera, then a cut, each at most once)"
+        )
     return Scene(tuple(things), light, pan, cut or None)

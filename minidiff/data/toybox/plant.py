@@ -61,8 +61,9 @@ def plant(spec: Spec, mistake: str, generator: Generator, height: int = 32) -> T
         return render(
             spec, height, at=torch.cat([at[:, :, :1] + late[..., None] * leap[:, None, None], at[:, :, 1:]], 2)
         )
+    clips = ("wall", "grey")  # of two numbers for a clip, as are the fields of two objects
     slots = {"start": 2, "velocity": 2, "orbit": 2} | {
-        n: 1 for n, v in spec.tensors().items() if v.shape == spec.shape.shape
+        n: 1 for n, v in spec.tensors().items() if v.shape == spec.shape.shape and n not in clips
     }
     grown = {n: torch.cat([v := getattr(spec, n), v.narrow(dim, 0, 1)], dim) for n, dim in slots.items()}
     copy = at[:, :, :1] + elsewhere(spec, at, generator)[:, None, None]

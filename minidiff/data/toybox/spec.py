@@ -122,12 +122,28 @@ LATER = {
 }  # fields not drawn yet: plain value
 
 
+def check_shapes(spec: Spec) -> None:
+    """ValueError naming the field whose shape is not that of the others: it would be broadcast."""
+    b, n, s = len(spec.shape), spec.shape.shape[-1], 2
+    objects, clips, paths = (
+        "shape colour motion radius partner",
+        "gravity restitution pan turn cut light lit",
+        (b, s, n),
+    )
+    shapes = dict.fromkeys(objects.split(), (b, n)) | dict.fromkeys(clips.split(), (b,))
+    shapes |= {"start": (*paths, 2), "velocity": (*paths, 2), "orbit": (*paths, 3), "wall": (b, 2), "grey": (b, s)}
+    for name, shape in shapes.items():
+        if (found := tuple(getattr(spec, name).shape)) != shape:
+            raise ValueError(f"the spec's {name} has shape {found}: expected {shape}, for {b} clips of {n} objects")
+
+
 def check(spec: Spec, height: int, width: int) -> None:
     """ValueError, naming the clip and the field, where a spec is none of this world or cannot be drawn at this size."""
     if min(height, width) < 16:
         raise ValueError(f"height={height}, width={width}: expected 16 pixels or more each, or no shape can be told")
     if spec.frames < 1:
         raise ValueError(f"frames={spec.frames}: expected 1 or more")
+    check_shapes(spec)
     there = spec.shape >= 0
     wrong = [
         (name, ~value.isfinite())
@@ -145,6 +161,9 @@ def check(spec: Spec, height: int, width: int) -> None:
         ("gravity", spec.gravity <= 0),
         ("restitution", (spec.restitution < 0) | (spec.restitution > 1)),
         ("wall", spec.wall[:, 1] < spec.wall[:, 0]),
+        ("grey", (spec.grey < 0) | (spec.grey > 1)),
+        ("cut", (spec.cut < 0) | (spec.cut >= spec.frames)),
+        ("turn", spec.turn.isnan()),
     ]
     for name, where in wrong:
         if where.any():

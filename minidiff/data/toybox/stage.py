@@ -118,10 +118,27 @@ def known(scene: Scene, frames: int) -> None:
         for name, words in WORDS.items():
             if (word := getattr(thing, name)) not in (*words, None) or (name == "shape" and word is None):
                 raise ValueError(f"object {i} of the scene has {name} {word!r}: expected one of {', '.join(words)}")
+        ways = {"drifts": tuple(DIRECTIONS), "bounces": SIDES, "passes": SIDES, "orbits": TURNS}
+        if thing.motion is not None and thing.direction not in (*ways.get(thing.motion, ()), None):
+            allowed = ", ".join(ways.get(thing.motion, ())) or "none"
+            raise ValueError(
+                f"object {i} of the scene {thing.motion}, with direction {thing.direction!r}: expected {allowed}"
+            )
         if thing.motion == "collides" and thing.partner is None:
             raise ValueError(f"object {i} of the scene collides with nobody: give it a partner, the place of another")
+        if thing.partner is not None and (type(thing.partner) is not int or thing.motion not in ("collides", "orbits")):
+            raise ValueError(f"object {i} of the scene {thing.motion}, with partner {thing.partner!r}: expected None")
         if thing.partner is not None and not (abs(thing.partner - i) == 1 and 0 <= thing.partner < len(scene.things)):
             raise ValueError(f"object {i} of the scene has partner {thing.partner}: expected the one beside it")
+        if thing.motion == "collides" and (other := scene.things[thing.partner or 0]).partner != i:
+            raise ValueError(
+                f"object {i} of the scene collides with one whose partner is {other.partner}: expected {i}"
+            )
+    for name, word in (("light", scene.light), ("camera", scene.camera)):
+        if word not in (*SIDES, "none", None):
+            raise ValueError(f"the scene has {name} {word!r}: expected one of left, right, none")
+    if scene.cut not in (True, False, None):
+        raise ValueError(f"the scene has cut {scene.cut!r}: expected True or False")
     motions = {thing.motion or "rests" for thing in scene.things} - {"rests"}
     takes = {name: LEAST.get(MOTIONS.index(name), EVENT) for name in sorted(motions)}
     takes |= {"a pan": EVENT} if scene.camera in SIDES else {}
