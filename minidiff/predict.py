@@ -185,8 +185,11 @@ def loss(
     schedule, pred, sd = denoise.schedule, denoise.pred, denoise.sd
     if not hasattr(denoise, "pred"):
         raise ValueError(f"loss trains a Denoiser, a network with its schedule and row, not a {type(denoise).__name__}")
-    y_hat = like(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, "the network's answer", "and x0")
+    who = "the network's answer"
+    y_hat = data(like(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, who, "and x0"), who)
     a, b = row(pred, schedule, t, sd)
+    if a.device.type == "cpu" and (lost(a) or lost(b)):
+        raise ValueError(f"the row {pred!r} is infinite on {type(schedule).__name__} at a t of these: draw other t")
     error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
     if space is not None and space != pred:
         ratio = det(space, schedule, t, sd) / det(pred, schedule, t, sd)

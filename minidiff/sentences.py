@@ -13,7 +13,9 @@ def split(sentence: str, vocabulary: Sequence[str], known: Container[str], longe
     ValueError for an empty sentence, an unknown word (it names the nearest known ones), and one that is too long.
     Example: `split("A red circle!", VOCABULARY, VOCABULARY, 70)` is ["a", "red", "circle"].
     """
-    words = re.findall(r"[^\W_]+", str(sentence).lower())
+    if not isinstance(sentence, str):
+        raise ValueError(f"a sentence is a text, such as {EXAMPLE!r}, not a {type(sentence).__name__}")
+    words = re.findall(r"[^\W_]+", sentence.lower())
     if not words:
         raise ValueError(f'the caption is empty: say what there is, such as "{EXAMPLE}", not {sentence!r}')
     for word in words:

@@ -20,7 +20,7 @@ MAY = {  # what a part of the package may import, besides itself
     "threads": "",
     "draws": "",
     "sentences": "",
-    "nn": "sentences",
+    "nn": "checks sentences",
     "data": "bars checks files sentences",
     "schedule": "checks",
     "predict": "checks schedule",

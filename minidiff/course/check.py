@@ -9,6 +9,7 @@ import html
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,7 +102,8 @@ def check(exercise: str | Exercise, fn: Callable[..., Any], *, counts: bool = Tr
     )
     if counts and outcome != "unsolved":
         progress.append("check", asdict(record))
-    progress.show(str(record), record._repr_html_(), mime="text/html")
+    with suppress(ValueError, AttributeError, OSError):  # an output that somebody closed: the record is returned
+        progress.show(str(record), record._repr_html_(), mime="text/html")
     return record
 
 

@@ -100,7 +100,7 @@ def verdict(item: Exercise, tried: Tried, seed: int, in_lab: bool) -> tuple[str,
     """The outcome (a key of `check.LOOK`), the message and the misconception."""
     answers, used, spoiled = tried
     names = ", ".join(f"`{name}`" for name in used)
-    if failed(answers[0]) and isinstance(answers[0], NotImplementedError):
+    if issubclass(type(answers[0]), NotImplementedError):
         return "unsolved", "Put your answer in place of `raise NotImplementedError`, and run this again.", None
     if empty := [answer for answer in answers if answer is None or answer is ...]:
         return "unsolved", f"Your function gives `{empty[0]}` back: end it with `return` and your answer.", None

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minidiff.checks import whole
 from minidiff.nn.attention import grid, rotary
 from minidiff.nn.block import WAYS, Block, Joint, average, modulated
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
@@ -103,6 +104,7 @@ class DiT(nn.Module):
         if not isinstance(sides, tuple) or len(sides) != 3 or any(not isinstance(p, int) or p < 1 for p in sides):
             raise ValueError(f"patch={patch}: expected a whole number of pixels, or (frames, rows, columns), from 1 up")
         self.patch: tuple[int, int, int] = sides
+        whole("channels", channels, 1, 2**20)
         if depth < 1 + (attention == "factorised") or min(classes, context) < 0:
             raise ValueError(
                 f"depth={depth}, classes={classes}, context={context}: expected 1 block or more (2, for frames and "

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from minidiff.checks import whole
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 
 
@@ -17,6 +18,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, width: int = 128, depth: int = 3, classes: int = 0, levels: bool = True):
         super().__init__()
+        for name, value, low in (("dim", dim, 1), ("width", width, 1), ("depth", depth, 0), ("classes", classes, 0)):
+            whole(name, value, low, 2**20)
         self.dim = dim
         self.inp = nn.Linear(dim, width)
         self.level = NoiseEmbedding(width) if levels else None

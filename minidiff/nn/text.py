@@ -49,6 +49,10 @@ class Tokenizer:
 
     def read(self, ids: Tensor) -> list[str]:
         """The sentences of word numbers (B,L). Example: `read(tokenizer(["A star"]))` is ["a star"]."""
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.vocabulary):
+            raise ValueError(
+                f"word numbers {int(ids.min())} to {int(ids.max())}: expected 0 to {len(self.vocabulary) - 1}"
+            )
         return [" ".join(self.vocabulary[i] for i in row if i != PAD) for row in ids.tolist()]
 
 

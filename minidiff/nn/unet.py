@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from minidiff.checks import whole
 from minidiff.nn.attention import Attention
 from minidiff.nn.layers import LabelEmbedding, NoiseEmbedding
 
@@ -87,8 +88,10 @@ class UNet(nn.Module):
         super().__init__()
         if base % 8 or base < 8:
             raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
-        if patch < 1:
-            raise ValueError(f"patch={patch}: expected a whole number of pixels, 1 or more")
+        sizes = {"channels": channels, "patch": patch, "blocks": blocks, "sizes in mults": len(mults)}
+        for name, value in (sizes | {f"mults[{i}]": m for i, m in enumerate(mults)}).items():
+            whole(name, value, 1, 2**20)
+        whole("classes", classes, 0, 2**20)
         if not set(attention) <= set(range(len(mults))):
             raise ValueError(f"attention={attention}: the sizes are 0..{len(mults) - 1}")
         self.channels, self.patch = channels, patch

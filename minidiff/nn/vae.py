@@ -25,6 +25,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from minidiff.checks import whole
+
 
 class Block(nn.Module):
     """norm, conv, norm, conv, plus the input: (B,C,H,W) -> (B,C,H,W). Example: `Block(32)`."""
@@ -113,6 +115,8 @@ class VAE(nn.Module):
             raise ValueError(
                 f"down={down}, patch={patch}: expected down 2, 4, 8 or 16, and patch 1 or a power of 2 up to it"
             )
+        for name, value in (("channels", channels), ("latent", latent), ("blocks", blocks)):
+            whole(name, value, 1, 2**20)
         if base % 8 or base < 8:
             raise ValueError(f"base={base}: expected a multiple of 8 (the group norms have 8 groups)")
         self.channels, self.latent, self.down, self.time = channels, latent, down, time

@@ -186,6 +186,11 @@ def random_plan(n: int, world: World, split: str, frames: int, generator: Genera
     """n plans within a world's limits, on the generator's device; with as many objects and the same lead as `like`."""
     low, high = world.objects if split != "count" else (world.objects[1] + 1, world.objects[1] + 1)
     low = max(low, min(2, high)) if split == "order" else low
+    needs = {"gravity": {"bounces"}, "speed": set(MOTIONS) - {"rests"}}.get(split)
+    if needs is not None and not needs & set(world.motions):
+        raise ValueError(
+            f"split {split!r} of a world of {', '.join(world.motions)}: nothing in it has the held-out thing"
+        )
     if high > min(4, len(world.colours)):
         raise ValueError(
             f"split 'count' of a world of up to {world.objects[1]} objects: {high} have no room, or no colours"

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
+from minidiff.checks import whole
 from minidiff.data.toybox.motion import BOUNCES, COLLIDES, DRIFTS, ORBITS, PASSES, camera, places, reach, rim
 from minidiff.data.toybox.plan import ANY, ROUNDS, SPLITS, WORLDS, Plan, World, random_plan
 from minidiff.data.toybox.spec import DIRECTIONS, FLOOR, LATER, MOTIONS, SHOTS, SIZES, WAVES, Spec, unit
@@ -66,6 +67,8 @@ def asked(n: int, frames: int, aspect: float) -> None:
         raise ValueError(f"n={n}, frames={frames}: expected whole numbers of 1 or more")
     if not 0.5 <= aspect <= 2:
         raise ValueError(f"aspect={aspect}: expected a width of 0.5 to 2 heights")
+    whole("n", n, 1, 10**8)
+    whole("frames", frames, 1, 10_000)
 
 
 def settle(plan: Plan, generator: Generator, split: str, frames: int, aspect: float) -> tuple[Spec, Tensor]:
