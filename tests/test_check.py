@@ -291,7 +291,14 @@ def closes(x0):
     return x0
 
 
+class Hidden(Exception):
+    @property
+    def __class__(self):
+        raise SystemExit("not asked")
+
+
 ANSWERS = {
+    "an error that hides its class": lambda *args: (_ for _ in ()).throw(Hidden()),
     "without text": lambda *args: Silent(),
     "lies of its class": lambda *args: Lying(),
     "lies to be a tensor": lambda *args: LyingOfTensor(),

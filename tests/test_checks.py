@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from minidiff.data.toy import FiniteSet, Mixture, grid25
-from minidiff.data.toybox import Scene, Thing, parse, render, sample, stage
+from minidiff.data.toybox import Scene, Thing, World, parse, render, sample, stage
 from minidiff.measure.adherence import watch
 from minidiff.measure.modes import mode_report
 from minidiff.measure.proportion import share
+from minidiff.nn.dit import DiT
 from minidiff.nn.mlp import MLP
+from minidiff.nn.text import Tokenizer
 from minidiff.nn.unet import UNet
+from minidiff.nn.vae import VAE
 from minidiff.predict import ROWS, Denoiser, det, exact_denoiser, guide, loss, on_schedule, row, score, solve
 from minidiff.sample import ddim, dpmpp_2m, euler, heun, last, prior, slerp
 from minidiff.schedule import (
@@ -378,6 +381,19 @@ FOUND = {
     "points beyond float32": lambda: exact_denoiser(grid25(), Linear())(X * 1e30, 0.5),
     "set of points beyond float32": lambda: exact_denoiser(FiniteSet(X), Linear())(X * 1e30, 0.5),
     "no density without width": lambda: grid25().score(X, 0.0, 0.0),
+    "a network of no dimension": lambda: MLP(0),
+    "a network of negative depth": lambda: MLP(2, depth=-1),
+    "a U-Net of no channels": lambda: UNet(0),
+    "a U-Net of negative blocks": lambda: UNet(1, 8, blocks=-1),
+    "a U-Net with a size of nothing": lambda: UNet(1, mults=(1, 0)),
+    "a DiT of no channels": lambda: DiT(0, 32, 1, 1),
+    "an autoencoder of no latent": lambda: VAE(1, latent=0),
+    "word numbers below none": lambda: Tokenizer(("<pad>", "a")).read(torch.tensor([[-1]])),
+    "a list for a sentence": lambda: parse(["a red circle"]),
+    "a gravity of nothing that falls": lambda: sample(2, torch.Generator(), World(motions=("rests",)), "gravity"),
+    "a clip of a million frames": lambda: sample(2, torch.Generator(), frames=10**6),
+    "an infinite row": lambda: loss(Denoiser(net(), VP(), "flow"), X, Y, torch.zeros(6)),
+    "a network of whole numbers": lambda: loss(Denoiser(lambda x, ell, cond: x.long(), Linear()), X, Y, torch.rand(6)),
     "a rate of 400 digits": lambda: check_settings(lr=10**400),
 }
 
