@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from minidiff.course import lab, source
+from minidiff.course import judge, lab, source
 from minidiff.course.exercises import get
 from minidiff.course.judge import TRIALS, Told, Tried, attempt, failed, kind_of, safe, stopped
 
@@ -101,6 +101,12 @@ def limit(seconds: float, gigabytes: float) -> None:
             resource.setrlimit(what, (value, value + 1 if what == resource.RLIMIT_CPU else value))
 
 
+def named() -> set[tuple[tuple[str, str], int]]:
+    """What the names of the modules that watch stand for: an answer that changes one has handed the work over too."""
+    watching = (lab, judge, source, sys.modules[__name__])
+    return {((module.__name__, name), id(value)) for module in watching for name, value in vars(module).items()}
+
+
 def work(pipe: Connection, id: str, text: str, seed: int, seconds: float, gigabytes: float) -> None:
     """What the process does: run the answer, and send what came out."""
     if hasattr(os, "setsid"):
@@ -114,10 +120,12 @@ def work(pipe: Connection, id: str, text: str, seed: int, seconds: float, gigaby
     limit(seconds, gigabytes)
     pipe.send_bytes(READY)
     sys.addaudithook(forbid)
+    before = named()
     try:
         fn, early = lab.watched(source.load, (text, "<answer>"), item.reference)
         tried = attempt(item, fn, seed)
-        used = [name for name in early if not name.startswith("minidiff.course.source.")] + tried.used
+        changed = [f"{module}.{name}, changed" for (module, name), _ in named() ^ before]
+        used = [name for name in early if not name.startswith("minidiff.course.source.")] + tried.used + changed
         sent: Any = {"answers": [encode(one) for one in tried.answers], "used": used, "spoiled": tried.spoiled}
     except BaseException as error:
         sent = {"failed": stopped(error)}
