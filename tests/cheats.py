@@ -99,4 +99,7 @@ CELLS = {  # how an answer may stand in a notebook, after other cells that hold 
     "hints that nobody defines": "from __future__ import annotations\ndef f(x0: Batch, eps: Batch, betas: Betas, k: int) -> Batch:\n    " + JUMP,
     "a look on the way": "display = print\ndef f(x0, eps, betas, k):\n    display(k)\n    " + JUMP,
     "sets, ranges and numbers of numpy": "import numpy as np\nKEYS, STEPS, ONE = {1, 2}, range(3), np.float64(1)\ndef f(x0, eps, betas, k):\n    a = float(ONE) * (len(KEYS) - 1) * len(STEPS) / 3 * (1 - betas[:k]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "a global that counts": "COUNT = 0\ndef f(x0, eps, betas, k):\n    global COUNT\n    COUNT += 1\n    " + JUMP,
+    "an enumeration": "from enum import Enum\nclass Kind(Enum):\n    ONE = 1\n    def plus(self, x):\n        return self.value - x\ndef f(x0, eps, betas, k):\n    a = Kind.ONE.plus(betas[:k]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
+    "tensors of a thousand numbers": "ONES = torch.ones(1000)\ndef f(x0, eps, betas, k):\n    a = (ONES[:k] - betas[:k]).prod()\n    return a.sqrt() * x0 + (1 - a).sqrt() * eps",
 }  # fmt: skip

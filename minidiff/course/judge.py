@@ -153,6 +153,8 @@ def finish(answer: Any) -> Any:
     its own that would run code later. ValueError where it does not end."""
     if isinstance(answer, Tensor):
         return answer if type(answer) is Tensor else torch.Tensor.as_subclass(answer, Tensor)
+    if isinstance(answer, np.generic):
+        return answer.item()
     if isinstance(answer, Iterator | tuple | list):
         items = list(itertools.islice(iter(answer), MOST + 1))
         if len(items) > MOST:

@@ -58,7 +58,8 @@ def load(text: str, name: str) -> Callable[..., Any]:
     Example: `load(text, "<answer of ada>")`.
     """
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    names: dict[str, Any] = {"torch": torch, "math": math, "__name__": "answer", "display": lambda *_, **__: None}
+    names: dict[str, Any] = {"torch": torch, "math": math, "__name__": "answer"}
+    exec(compile("def display(*_, **__): pass", name, "exec"), names)  # a notebook has it
     exec(compile(text, name, "exec", __future__.annotations.compiler_flag), names)
     made = [getattr(node, "name", "answer") for node in ast.parse(text).body if defines(node)]
     if not made:
@@ -137,10 +138,11 @@ def default(old: ast.expr, value: str | None) -> ast.expr:
 def class_source(kind: type) -> str | None:
     """The source of a class, by way of a method: of a notebook's classes Python itself does not know the cell."""
     for method in vars(kind).values():
-        if isinstance(method, FunctionType) and (lines := linecache.getlines(method.__code__.co_filename)):
-            at = method.__code__.co_firstlineno
+        if (found := own(method)) and (lines := linecache.getlines(found.__code__.co_filename)):
+            at = found.__code__.co_firstlineno
             for node in ast.walk(ast.parse("".join(lines))):
-                if isinstance(node, ast.ClassDef) and node.lineno <= at <= (node.end_lineno or 0):
+                here = isinstance(node, ast.ClassDef) and node.name == kind.__name__
+                if here and node.lineno <= at <= (node.end_lineno or 0):
                     first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
                     return textwrap.dedent("".join(lines[first - 1 : node.end_lineno])).strip()
     return None
@@ -198,7 +200,8 @@ def written(
 def free(table: symtable.SymbolTable) -> list[str]:
     """The names that a text takes from outside: not those of arguments, of locals, and of what it defines itself."""
     top = table.get_type() == "module"
-    names = [s.get_name() for s in table.get_symbols() if s.is_referenced() and (s.is_global() or top)]
+    used = [s for s in table.get_symbols() if s.is_declared_global() or (s.is_referenced() and (s.is_global() or top))]
+    names = [s.get_name() for s in used]
     inside = [name for child in table.get_children() for name in free(child)]
     return list(dict.fromkeys(names + inside))
 
@@ -219,7 +222,7 @@ def literal(value: Any, room: list[int] | None = None) -> str | None:
     if kind is torch.device:
         return f"torch.{value!r}"
     if kind is Tensor:
-        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype})"
+        return f"torch.tensor({literal(value.tolist(), [10 * SMALL])}, dtype={value.dtype})"
     if kind is dict:
         pairs = [(literal(key, room), literal(one, room)) for key, one in value.items()]
         return None if any(None in pair for pair in pairs) else f"{{{', '.join(f'{k}: {v}' for k, v in pairs)}}}"
