@@ -141,8 +141,9 @@ def class_source(kind: type) -> str | None:
         if (found := own(method)) and (lines := linecache.getlines(found.__code__.co_filename)):
             at = found.__code__.co_firstlineno
             for node in ast.walk(ast.parse("".join(lines))):
-                here = isinstance(node, ast.ClassDef) and node.name == kind.__name__
-                if here and node.lineno <= at <= (node.end_lineno or 0):
+                if not isinstance(node, ast.ClassDef) or node.name != kind.__name__:
+                    continue
+                if node.lineno <= at <= (node.end_lineno or 0):
                     first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
                     return textwrap.dedent("".join(lines[first - 1 : node.end_lineno])).strip()
     return None
