@@ -22,10 +22,10 @@ def dtype(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def span(x: Tensor) -> tuple[float, float] | None:
+def min_max(x: Tensor) -> tuple[float, float] | None:
     """The smallest and the largest value, NaN if there is one; None of an empty tensor, and inside `torch.vmap`.
 
-    Example: `span(torch.tensor([2.0, 1.0]))` is (1.0, 2.0).
+    Example: `min_max(torch.tensor([2.0, 1.0]))` is (1.0, 2.0).
     """
     try:
         if x.numel() <= 1:
@@ -50,7 +50,7 @@ def level(t: Tensor | float, wait: bool = False) -> Tensor:
         raise ValueError("t is complex: expected a noise level, a real number in [0, 1]")
     if not t.is_floating_point():
         t = t.float()
-    if (wait or t.device.type == "cpu") and (ends := span(t)) and not (ends[0] >= 0 and ends[1] <= 1):
+    if (wait or t.device.type == "cpu") and (ends := min_max(t)) and not (ends[0] >= 0 and ends[1] <= 1):
         where = f"{ends[0]:g}" if t.numel() == 1 else f"{ends[0]:g} to {ends[1]:g}"
         raise ValueError(f"t={where}: noise levels lie in [0, 1], 0 is data and 1 is noise (step k of n is t = k/n)")
     return t
@@ -68,7 +68,7 @@ def data(x: Tensor, what: str = "data") -> Tensor:
     return x
 
 
-def like(answer: Tensor, x: Tensor, what: str, other: str = "and x_t") -> Tensor:
+def same_shape(answer: Tensor, x: Tensor, what: str, other: str = "and x_t") -> Tensor:
     """The answer if it has x's shape; ValueError else: what is broadcast gives numbers, and wrong ones."""
     if not isinstance(answer, Tensor):
         raise ValueError(f"{what} is a {type(answer).__name__}: expected a torch.Tensor of shape {tuple(x.shape)}")
@@ -77,9 +77,9 @@ def like(answer: Tensor, x: Tensor, what: str, other: str = "and x_t") -> Tensor
     return answer
 
 
-def lost(x: Tensor) -> int:
-    """How many values are NaN or infinite; one quick pass where none is. Example: `lost(torch.zeros(3))` is 0."""
-    total = span(x.detach().sum())
+def nonfinite(x: Tensor) -> int:
+    """How many values are NaN or infinite; one quick pass where none is. Example: `nonfinite(torch.zeros(3))` is 0."""
+    total = min_max(x.detach().sum())
     return 0 if total is None or math.isfinite(total[0]) else int((~x.isfinite()).sum())
 
 

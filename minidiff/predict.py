@@ -30,7 +30,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from minidiff.checks import data, level, like, lost, number, span
+from minidiff.checks import data, level, min_max, nonfinite, number, same_shape
 from minidiff.schedule import Schedule, add_noise, ell, expand
 
 ROWS = ("x0", "eps", "v", "flow", "edm")
@@ -79,7 +79,7 @@ def solve(
     Raises ValueError where the row is singular, naming row, schedule and t, and for a y of another shape.
     Example: `x0_hat, eps_hat = solve("v", Cosine(), x_t, t, net(x_t))`.
     """
-    data(like(y, x_t, "y"), "y")
+    data(same_shape(y, x_t, "y"), "y")
     t = level(t, wait=True)
     a, b = row(pred, schedule, t, sd)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
@@ -102,11 +102,11 @@ def score(x_t: Tensor, x0_hat: Tensor, alpha: Tensor | float, sigma: Tensor | fl
     density, which no x0_hat tells. Source: Efron 2011, "Tweedie's formula and selection bias".
     Example: `score(x_t, denoise(x_t, t), schedule.alpha(t), schedule.sigma(t))`.
     """
-    data(like(x0_hat, x_t, "x0_hat"), "x0_hat")
-    if (ends := span(torch.as_tensor(sigma))) and not ends[0] > 0:
+    data(same_shape(x0_hat, x_t, "x0_hat"), "x0_hat")
+    if (ends := min_max(torch.as_tensor(sigma))) and not ends[0] > 0:
         raise ValueError(f"sigma={ends[0]:g}: the score of noisy points needs a sigma above 0")
     found = (expand(alpha, x_t) * x0_hat - x_t) / expand(sigma, x_t) ** 2
-    if bad := lost(found):
+    if bad := nonfinite(found):
         raise FloatingPointError(f"score: {bad} values NaN or infinite, from data, alpha or a sigma near 0")
     return found
 
@@ -186,14 +186,14 @@ def loss(
     if not hasattr(denoise, "pred"):
         raise ValueError(f"loss trains a Denoiser, a network with its schedule and row, not a {type(denoise).__name__}")
     who = "the network's answer"
-    y_hat = data(like(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, who, "and x0"), who)
+    y_hat = data(same_shape(denoise.output(add_noise(schedule, x0, eps, t), t, cond), x0, who, "and x0"), who)
     a, b = row(pred, schedule, t, sd)
-    if a.device.type == "cpu" and (lost(a) or lost(b)):
+    if a.device.type == "cpu" and (nonfinite(a) or nonfinite(b)):
         raise ValueError(f"the row {pred!r} is infinite on {type(schedule).__name__} at a t of these: draw other t")
     error = (y_hat - (expand(a, x0) * x0 + expand(b, x0) * eps)) ** 2
     if space is not None and space != pred:
         ratio = det(space, schedule, t, sd) / det(pred, schedule, t, sd)
-        if ratio.device.type == "cpu" and lost(ratio):
+        if ratio.device.type == "cpu" and nonfinite(ratio):
             where = t[~ratio.isfinite()].flatten()[0] if t.ndim else t
             raise ValueError(
                 f"space {space!r} weighs the row {pred!r} with infinity at t={float(where):g}: draw other t"
@@ -276,7 +276,7 @@ def guide(
         if w == 0 and here.all():
             return uncond
         plain = denoise(x_t, t, cond)
-        like(uncond, plain, "the answer without a condition", "and with one")
+        same_shape(uncond, plain, "the answer without a condition", "and with one")
         return torch.where(expand(here, x_t).bool(), uncond + w * (plain - uncond), plain)
 
     setattr(guided, "schedule", getattr(denoise, "schedule", None))  # noqa: B010 (a function has no such field)
@@ -294,7 +294,7 @@ def exact_denoiser(source: HasPosteriorMean, schedule: Schedule) -> Denoise:
     def denoise(x_t: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         if cond is not None:
             raise ValueError("the exact denoiser of a source without labels cannot be told cond")
-        return like(source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t)), x_t, "the posterior mean")
+        return same_shape(source.posterior_mean(x_t, schedule.alpha(t), schedule.sigma(t)), x_t, "the posterior mean")
 
     setattr(denoise, "schedule", schedule)  # noqa: B010 (a function has no such field)
     return denoise

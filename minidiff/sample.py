@@ -26,7 +26,7 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor
 
-from minidiff.checks import data, like, lost, number
+from minidiff.checks import data, nonfinite, number, same_shape
 from minidiff.predict import Denoise
 from minidiff.schedule import Schedule, expand
 
@@ -110,7 +110,7 @@ def answer(denoise: Denoise, x: Tensor, t: Tensor, cond: Tensor | None) -> Tenso
     """What the denoiser says of x, of x's shape and type; ValueError for another shape, which would be broadcast, and
     for one that overwrites x, which the step still needs."""
     before = None if x.is_inference() else x._version
-    x0_hat = data(like(denoise(x, t, cond), x, "the denoiser's answer"), "the denoiser's answer").to(x.dtype)
+    x0_hat = data(same_shape(denoise(x, t, cond), x, "the denoiser's answer"), "the denoiser's answer").to(x.dtype)
     if before is not None and x._version != before:
         raise ValueError("the denoiser overwrites its x_t: let it make a new tensor, x * a in place of x *= a")
     return x0_hat
@@ -130,7 +130,7 @@ def pairs(grid: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
 
 def landed(x: Tensor, s: Tensor, end: bool) -> Tensor:
     """x if a step ended in finite numbers; else FloatingPointError that says where. On a GPU at the end only."""
-    if (end or x.device.type == "cpu") and (bad := lost(x)):
+    if (end or x.device.type == "cpu") and (bad := nonfinite(x)):
         where = f"{bad} of {x.numel()} values are NaN or infinite at t={float(s.max()):g}"
         raise FloatingPointError(f"sampling: {where}: look at what the denoiser answers there, and at its weights")
     return x

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from minidiff.checks import data, level, like, number, whole
+from minidiff.checks import data, level, number, same_shape, whole
 
 ELL_MAX = 10.0
 STEPS = 1_000_000  # the longest grid
@@ -208,7 +208,7 @@ def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor | float) ->
     x0, eps: (B, ...), same shape (else ValueError); t: (), (B,) or (B,F). Source: Ho et al. 2020, eq. 4.
     Example: `add_noise(Cosine(), x0, torch.randn_like(x0), torch.tensor(0.5))`.
     """
-    data(like(eps, x0, "eps", "and x0"), "eps")
+    data(same_shape(eps, x0, "eps", "and x0"), "eps")
     return expand(schedule.alpha(t), x0) * x0 + expand(schedule.sigma(t), x0) * eps
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from minidiff.checks import data, lost, span, whole
+from minidiff.checks import data, min_max, nonfinite, whole
 
 
 def _column(value: Tensor | float, x: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def _column(value: Tensor | float, x: Tensor) -> Tensor:
         raise ValueError(
             f"alpha or sigma of shape {tuple(value.shape)} for points {tuple(x.shape)}: expected () or (B,)"
         )
-    if value.device.type == "cpu" and (ends := span(value)) and not (ends[0] >= 0 and ends[1] < math.inf):
+    if value.device.type == "cpu" and (ends := min_max(value)) and not (ends[0] >= 0 and ends[1] < math.inf):
         raise ValueError(f"alpha or sigma of {ends[0]:g} to {ends[1]:g}: expected finite numbers, 0 or more")
     return value.reshape(-1, 1)
 
@@ -40,7 +40,7 @@ def _points(x: Tensor, shape: tuple[int, ...]) -> None:
 
 def _sound(x: Tensor) -> Tensor:
     """x if it is finite; else FloatingPointError: numbers beyond the range of their type went in."""
-    if x.device.type == "cpu" and (bad := lost(x)):
+    if x.device.type == "cpu" and (bad := nonfinite(x)):
         raise FloatingPointError(f"{bad} of {x.numel()} values are NaN or infinite: use float64, or points nearer to 0")
     return x
 

@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from minidiff.checks import data, span
+from minidiff.checks import data, min_max
 from minidiff.data.toybox.grammar import PLACES, Scene, Thing
 from minidiff.data.toybox.motion import rim
 from minidiff.data.toybox.render import outline
@@ -272,7 +272,7 @@ def watch(clips: Tensor) -> list[Seen]:
 
     Example: `grade(watch(render(spec))[0], parse("a red circle drifts left"))["motion"]`.
     """
-    ends = span(data(clips, "clips"))
+    ends = min_max(data(clips, "clips"))
     if ends and (ends[0] < -1.5 or ends[1] > 1.5):  # NaN is told with its clip, below
         raise ValueError(f"clips hold {ends[0]:g} to {ends[1]:g}: expected [-1, 1]; bytes become that by x / 127.5 - 1")
     return [read(view) for view in look(clips)]

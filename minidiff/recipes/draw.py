@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Generator, Tensor
 
 from minidiff.bars import tqdm
-from minidiff.checks import lost
+from minidiff.checks import nonfinite
 from minidiff.files import atomic_write
 from minidiff.measure.neighbours import nearest
 from minidiff.predict import Denoise, guide
@@ -89,7 +89,7 @@ def kept_batch(path: Path, shape: tuple[int, ...]) -> Tensor | None:
         x = safetensors.torch.load(path.read_bytes())["x"]
     except (SafetensorError, KeyError):
         return None
-    return x if tuple(x.shape) == shape and x.dtype == torch.float32 and not lost(x) else None
+    return x if tuple(x.shape) == shape and x.dtype == torch.float32 and not nonfinite(x) else None
 
 
 def fifths(n: int) -> int:

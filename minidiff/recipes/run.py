@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from minidiff import recipes
-from minidiff.checks import fits, lost, whole
+from minidiff.checks import fits, nonfinite, whole
 from minidiff.files import outputs, root
 from minidiff.recipes.row import Metrics, Recipe
 from minidiff.scale import SCALES, scale
@@ -178,7 +178,7 @@ def train(
     if trained or not sound(path, name, at):
         tensors, kept = checkpoint.read(state_file)
         weights = {n.removeprefix("ema."): v.bfloat16() for n, v in tensors.items() if n.startswith("ema.")}
-        if any(map(lost, weights.values())):  # finite, and beyond what bfloat16 holds
+        if any(map(nonfinite, weights.values())):  # finite, and beyond what bfloat16 holds
             raise diverged(steps, recipe.lr)
         if recipe.finish:
             checkpoint.load_into(net, weights, str(state_file))

@@ -14,13 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from minidiff.checks import lost
+from minidiff.checks import nonfinite
 from minidiff.errors import clean
 from minidiff.files import atomic_write
 from minidiff.scale import SCALES
 
 Header = dict[str, Any]
-LARGEST, MOST = 2**33, 100_000  # bytes and tensors of the largest training state
+LARGEST, MOST = 2**31, 100_000  # bytes and tensors of the largest training state
 LONGEST, DEEPEST = 1_000_000, 20  # characters of a header, and trainings in it, each begun with the one before
 LARGEST_NUMBER = 1e15
 KINDS: dict[str, Any] = {  # what stands in a header, if it does
@@ -154,7 +154,7 @@ def read(path: Path, recipe: str | None = None, largest: int = LARGEST) -> tuple
         raise CheckpointError(f"{path}: the tensors do not match the header's sha256, the file was changed: restore it")
     if recipe is not None and header.get("recipe") != recipe:
         raise CheckpointError(f"{path} was made by recipe {str(header.get('recipe'))[:60]!r}, expected {recipe!r}")
-    if bad := [name for name, value in tensors.items() if value.is_floating_point() and lost(value)]:
+    if bad := [name for name, value in tensors.items() if value.is_floating_point() and nonfinite(value)]:
         raise CheckpointError(f"{path}: NaN or infinite values in {shown(bad)}: its training went astray, train again")
     return tensors, header
 
@@ -197,6 +197,6 @@ def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str, par
             f"{source} does not fit this network ({'; '.join(parts)}): was it trained at another scale or recipe?"
         )
     cast = {name: value.to(own[name].dtype) for name, value in (own | tensors).items()}
-    if bad := [name for name, value in cast.items() if value.is_floating_point() and lost(value)]:
+    if bad := [name for name, value in cast.items() if value.is_floating_point() and nonfinite(value)]:
         raise CheckpointError(f"{source}: {shown(bad)} is beyond the numbers of {own[bad[0]].dtype}: train again")
     net.load_state_dict(cast)

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from minidiff.checks import lost
+from minidiff.checks import nonfinite
 from minidiff.data.toybox.motion import camera, places, reach, rim, shots
 from minidiff.data.toybox.spec import COLOURS, FLOOR, SHAPES, Spec, check
 
@@ -67,7 +67,7 @@ def render(spec: Spec, height: int = 32, width: int | None = None, at: Tensor | 
     width = round(height * spec.aspect) if width is None else width
     check(spec, height, width)
     at = places(spec) if at is None else at
-    wanted, bad = (len(spec), spec.frames, spec.shape.shape[1], 2), lost(at)
+    wanted, bad = (len(spec), spec.frames, spec.shape.shape[1], 2), nonfinite(at)
     if tuple(at.shape) != wanted or bad:
         raise ValueError(f"at of shape {tuple(at.shape)}, {bad} values NaN or infinite: expected {wanted}, all finite")
     chunk = CHUNK if spec.start.device.type == "cpu" else MANY
