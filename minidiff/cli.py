@@ -158,7 +158,7 @@ def sweep(args: argparse.Namespace) -> int:
     """`minidiff evaluate SWEEP`: its rows as a table, as they come."""
     from minidiff import sweeps
 
-    if args.checkpoint or args.ship or args.n:
+    if args.checkpoint or args.ship or args.n is not None:
         raise ValueError(f"{args.name} is a sweep: it knows its sizes, and takes --record only")
     print(f"{args.name}: {sweeps.SWEEPS[args.name].about}")
     for row in sweeps.run(args.name):

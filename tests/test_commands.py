@@ -72,6 +72,7 @@ BAD = {  # a command line, and words that its one line of error must have
     "evaluate toy-mlp --record --checkpoint {tmp}/file": "--record is for the shipped weights",
     "evaluate calls -n 5": "is a sweep",
     "evaluate calls --ship": "is a sweep",
+    "evaluate calls -n 0": "is a sweep",
     "train nothing": "no recipe 'nothing'",
     "train toy-mlp --set steps": "expected KEY=VALUE",
     "train toy-mlp --set =5": "unknown setting",

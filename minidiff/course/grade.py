@@ -168,7 +168,7 @@ def grade(
                     row.outcome = "no source"
                     jobs.append((row, None))
         yield rows, rest
-        for row, job in tqdm(jobs, desc="grading", unit=" answers"):
+        for row, job in tqdm(jobs, desc="grading", unit=" answers", disable=not jobs):
             if job is not None:
                 settle(row, job)
             yield rows, rest
