@@ -90,6 +90,8 @@ def own_schedule(denoise: Denoise, schedule: Schedule | None) -> Schedule:
 def check_grid(grid: Tensor, x: Tensor, schedule: Schedule) -> Tensor:
     """Return the grid if a sampler can run on it; else ValueError that names what is wrong and where."""
     grid = torch.as_tensor(grid)
+    if grid.is_complex():
+        raise ValueError("the grid holds complex numbers: expected noise levels, real numbers in [0, 1]")
     grid = grid if grid.is_floating_point() else grid.double()
     if grid.ndim not in (1, 2, 3) or len(grid) < 2:
         raise ValueError(f"grid of shape {tuple(grid.shape)}: expected (N+1,), (N+1,B) or (N+1,B,F) with N >= 1")

@@ -10,7 +10,7 @@ from minidiff.data.toy import FiniteSet, Mixture, grid25
 from minidiff.data.toybox import Scene, Thing, World, parse, render, sample, stage
 from minidiff.measure.adherence import watch
 from minidiff.measure.modes import mode_report
-from minidiff.measure.proportion import share
+from minidiff.measure.proportion import average, share
 from minidiff.nn.dit import DiT
 from minidiff.nn.mlp import MLP
 from minidiff.nn.text import Tokenizer
@@ -351,6 +351,9 @@ FOUND = {
     "shares along features": lambda: slerp(X, Y, torch.tensor([0.1, 0.2])),
     "noise of whole numbers": lambda: slerp(X, Y.long(), 0.5),
     "a share beyond the end": lambda: slerp(X, Y, 1.5),
+    "a complex grid": lambda: last(ddim(denoiser(), X, GRID.to(torch.complex64))),
+    "weights of whole numbers": lambda: Mixture(torch.zeros(2, 2), 0.1, torch.tensor([0, 1])),
+    "a mean of a table": lambda: average(torch.ones(2, 2)),
     "hits of a table": lambda: share(torch.tensor([[1, 0], [0, 0]]).bool()),
     "hits by halves": lambda: share(torch.tensor([0.5, 0.5, 0.5])),
     "negative hits": lambda: share(torch.tensor([-1, 1])),

@@ -67,7 +67,7 @@ class Mixture:
         self.stds = torch.as_tensor(self.std, dtype=self.means.dtype).expand(k)  # (K,)
         if self.weights is None:
             self.weights = torch.full((k,), 1 / k, dtype=self.means.dtype)
-        w = self.weights
+        w = data(self.weights, "weights")
         if w.shape != (k,) or not (w >= 0).all() or not abs(float(w.sum()) - 1) <= 1e-4:
             raise ValueError(f"weights must have shape ({k},), be 0 or more and sum to 1, got {w.tolist()}")
         if not ((self.stds > 0) & self.stds.isfinite()).all():

@@ -26,6 +26,8 @@ def average(values: Tensor) -> dict[str, Any]:
 
     Example: `average(torch.randn(100))["low"]`.
     """
+    if values.ndim != 1 or values.is_complex():
+        raise ValueError(f"values of shape {tuple(values.shape)}, {values.dtype}: expected real numbers (n,)")
     kept = values[values.isfinite()].double()
     n, value = len(kept), float(kept.mean()) if len(kept) else math.nan
     half = float(stdtrit(n - 1, 0.975) * kept.std()) / math.sqrt(n) if n > 1 else math.nan
