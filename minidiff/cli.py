@@ -8,14 +8,12 @@ import io
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from minidiff.errors import clean, noted_interrupts, said, told
-from minidiff.files import named
 from minidiff.threads import share
 
 SWEEP_NAMES = ("targets", "unet-arms", "unet-parts", "unet-states", "variance", "guidance", "data-size", "calls")
@@ -92,6 +90,7 @@ def grading(args: argparse.Namespace) -> int:
     from minidiff.checks import SEEDS, number, whole
     from minidiff.course.grade import report
     from minidiff.files import outputs
+    from minidiff.outfile import refuse
 
     number("--seconds", args.seconds, 0, 86_400, above=True)
     number("--memory", args.memory, 0, 1_024, above=True)
@@ -173,56 +172,21 @@ def sample(args: argparse.Namespace) -> int:
     """`minidiff sample NAME [PROMPT]`: a grid of images, of clips a film of it, or for a toy model a scatter plot."""
     from minidiff import recipes
     from minidiff.files import outputs
+    from minidiff.outfile import picture, refuse
     from minidiff.recipes.ask import generate
 
     films, row, clock = (".mp4", ".webm", ".gif", ".webp"), recipes.get(args.name), time.perf_counter()
     n, steps = (own if asked is None else asked for own, asked in zip(row.shows, (args.n, args.steps), strict=True))
-    path = refuse(args.out or outputs() / f"{args.name}{'.mp4' if row.frames > 1 else '.png'}", (".png", *films))
-    x = generate(args.name, args.prompt, n, steps, args.w, args.seed, path=args.checkpoint)
-    if (x.ndim == 5) != (path.suffix.lower() in films):
-        kind, wanted = ("clips", ", ".join(films)) if x.ndim == 5 else ("still pictures", ".png")
+    moves = row.frames > 1
+    path = refuse(args.out or outputs() / f"{args.name}{'.mp4' if moves else '.png'}", (".png", *films))
+    if moves != (path.suffix.lower() in films):
+        kind, wanted = ("clips", ", ".join(films)) if moves else ("still pictures", ".png")
         raise ValueError(f"-o {path}: {args.name} makes {kind}: expected {wanted}")
+    x = generate(args.name, args.prompt, n, steps, args.w, args.seed, path=args.checkpoint)
     picture(x, path, f"{n} samples of {args.name}")
     took = f"{time.perf_counter() - clock:.1f} s"
     print(f"{n} samples of {args.name}, {steps} steps each: {took}, {path}")
     return 0
-
-
-def refuse(path: Path, suffixes: Sequence[str]) -> Path:
-    """A path to write to, or ValueError or OSError before any work is done: for its suffix, a folder, a file among its
-    parents, a place that cannot be written to."""
-    if path.suffix.lower() not in suffixes:
-        more = f", or for clips {', '.join(suffixes[1:])}" if len(suffixes) > 1 else ""
-        raise ValueError(f"-o {path}: expected a {suffixes[0]} file{more}")
-    if path.is_dir():
-        raise ValueError(f"-o {path}: this is a folder; name a file in it")
-    if wrong := next((str(parent) for parent in path.parents if parent.exists() and not parent.is_dir()), None):
-        raise ValueError(f"-o {path}: {wrong} is a file, not a folder")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"-o {path}: this is a device or a pipe; name a file")
-    there = next(parent for parent in path.absolute().parents if parent.is_dir())
-    with named(path), tempfile.TemporaryFile(dir=there):  # can be written there?
-        return path
-
-
-def picture(x: Any, path: Path, title: str) -> None:
-    """Write samples: points (N, 2) as a scatter plot, images (N,C,H,W) as a grid, clips (N,C,F,H,W) as a film."""
-    import numpy as np
-
-    from minidiff.course import plots
-    from minidiff.data.clips import encode
-    from minidiff.files import atomic_write
-
-    if x.ndim == 5:
-        frames = [plots.tile(x[:, :, i], columns=min(5, len(x)), scale=4) for i in range(x.shape[2])]
-        atomic_write(path, encode(np.stack(frames), path.suffix.lower(), fps=12))
-        return
-    made = io.BytesIO()
-    if x.ndim == 2:
-        plots.panels([(title, x)], limit=3).savefig(made)
-    else:
-        plots.save_grid(x, made, columns=min(10, len(x)))
-    atomic_write(path, made.getvalue())
 
 
 def list_recipes(args: argparse.Namespace) -> int:

@@ -30,7 +30,8 @@ MAY = {  # what a part of the package may import, besides itself
     "recipes": f"{MATHS} bars draws files scale threads nn data measure train",
     "sweeps": f"{MATHS} bars files scale nn data measure train recipes",
     "course": f"{MATHS} bars errors files scale nn data measure train recipes sweeps threads __init__",
-    "cli": f"{MATHS} errors files scale nn data measure train recipes sweeps threads course __init__",
+    "outfile": "files data course",
+    "cli": f"{MATHS} errors outfile files scale nn data measure train recipes sweeps threads course __init__",
     "__main__": "cli",
     "__init__": "",  # its names are looked up when first used
 }

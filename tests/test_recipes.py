@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from minidiff import recipes
-from minidiff.cli import main, picture
+from minidiff.cli import main
 from minidiff.data.fashion import NAMES
 from minidiff.files import root
 from minidiff.measure.proportion import share
 from minidiff.nn.mlp import MLP
+from minidiff.outfile import picture
 from minidiff.predict import Denoiser
 from minidiff.recipes import keep
 from minidiff.recipes import run as runs

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from collections.abc import Generator as Yielding
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,106 +194,85 @@ def fit(
     check_settings(**settings, every=every, save_every=save_every)
     settings = {name: getattr(value, "item", lambda value=value: value)() for name, value in settings.items()}
     kept = json.loads(json.dumps({"identity": identity or {}, "note": note or {}}))  # as a file will give it back
-    with held(Path(folder) if folder is not None else None):
-        yield from trained(model, batch, loss, settings, every, folder, kept, save_every, progress, bfloat16)
-
-
-def trained(
-    model: Any,
-    batch: Callable[[int], Batch],
-    loss: Loss,
-    settings: dict[str, Any],
-    every: int,
-    folder: Path | str | None,
-    kept: dict[str, Any],
-    save_every: int,
-    progress: bool,
-    bfloat16: bool,
-) -> Yielding[State, None, None]:
-    """The loop of `fit`."""
-    steps, seed, lr = settings["steps"], settings["seed"], settings["lr"]
     net: nn.Module = getattr(model, "net", model)
-    device = next(net.parameters()).device
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=settings["weight_decay"])
-    average, tally = EMA(net, settings["ema"]), Tally(device)
-    done, samples, saved, path, log = 0, 0, -1, None, None
-    if folder is not None:
-        path = Path(folder) / "state.safetensors"
-        if path.exists():
-            done, samples, before = restore_state(path, net, optimizer, average, settings, kept["identity"])
-            if before != kept["note"]:  # steps of two revisions, say: both are told
-                kept["note"]["earlier"] = [*before.pop("earlier", []), before]
-            kept["note"] = before if done >= steps else kept["note"]
-            saved = done
-        log = open_log(Path(folder), done)
+    with ExitStack() as stack:
+        stack.enter_context(held(Path(folder) if folder is not None else None))
+        device = next(net.parameters()).device
+        optimizer = torch.optim.AdamW(net.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+        average, tally = EMA(net, ema), Tally(device)
+        done, samples, saved, path, log = 0, 0, -1, None, None
+        if folder is not None:
+            path = Path(folder) / "state.safetensors"
+            if path.exists():
+                done, samples, before = restore_state(path, net, optimizer, average, settings, kept["identity"])
+                if before != kept["note"]:  # steps of two revisions, say: both are told
+                    kept["note"]["earlier"] = [*before.pop("earlier", []), before]
+                kept["note"] = before if done >= steps else kept["note"]
+                saved = done
+            log = stack.enter_context(open_log(Path(folder), done))
 
-    def check() -> None:
-        weights = [*net.state_dict().values(), *average.weights.values()]
-        if not (tally.finite() and all(bool(w.isfinite().all()) for w in weights)):
-            raise diverged(done, lr)
+        def check() -> None:
+            weights = [*net.state_dict().values(), *average.weights.values()]
+            if not (tally.finite() and all(bool(w.isfinite().all()) for w in weights)):
+                raise diverged(done, lr)
 
-    def save() -> None:
-        nonlocal saved
-        if path is not None and saved < done:
-            check()
-            save_state(path, net, optimizer, average, settings | kept | {"step": done, "samples": samples})
-            saved = done
+        def save() -> None:
+            nonlocal saved
+            if path is not None and saved < done:
+                check()
+                save_state(path, net, optimizer, average, settings | kept | {"step": done, "samples": samples})
+                saved = done
 
-    net.train()
-    bar = tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step")
-    try:
-        while done < steps:
-            clock, before = time.perf_counter(), samples
-            with deferred_interrupt() as interrupted:
-                end = min(steps, done - done % every + every)
-                for step in range(done, end):
-                    rate = learning_rate(step, steps, lr, settings["warmup"], settings["decay_from"])
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate
-                    data = tuple(x.to(device, non_blocking=True) for x in batch(step))
-                    fast = bfloat16 or device.type == "cuda"
-                    casts = torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
-                    with own_numbers(seed, step, device), casts:
-                        losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
-                    if losses.ndim != 1 or not len(losses) or len(t) != len(losses):
-                        shapes = f"{tuple(losses.shape)} and {tuple(t.shape)}"
-                        raise ValueError(
-                            f"losses and levels of shapes {shapes}: expected (B,) and (B,), B of 1 or more"
-                        )
-                    optimizer.zero_grad()
-                    losses.mean().backward()
-                    norm = nn.utils.clip_grad_norm_(net.parameters(), settings["clip"])
-                    optimizer.step()
-                    average.update(net, step)
-                    tally.add(losses.detach(), t)
-                    done, samples = step + 1, samples + len(losses)
-                    bar.update()
-                    if done % save_every == 0 or done == steps or interrupted():
+        stack.callback(net.train().eval)
+        bar = stack.enter_context(tqdm(total=steps, initial=done, disable=not progress, mininterval=0.5, unit="step"))
+        try:
+            while done < steps:
+                clock, before = time.perf_counter(), samples
+                with deferred_interrupt() as interrupted:
+                    end = min(steps, done - done % every + every)
+                    for step in range(done, end):
+                        rate = learning_rate(step, steps, lr, warmup, decay_from)
+                        for group in optimizer.param_groups:
+                            group["lr"] = rate
+                        data = tuple(x.to(device, non_blocking=True) for x in batch(step))
+                        fast = bfloat16 or device.type == "cuda"
+                        casts = torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+                        with own_numbers(seed, step, device), casts:
+                            losses, t = loss(model, data, step_generator(seed, step))  # (B,), (B,)
+                        if losses.ndim != 1 or not len(losses) or len(t) != len(losses):
+                            shapes = f"{tuple(losses.shape)} and {tuple(t.shape)}"
+                            raise ValueError(
+                                f"losses and levels of shapes {shapes}: expected (B,) and (B,), B of 1 or more"
+                            )
+                        optimizer.zero_grad()
+                        losses.mean().backward()
+                        norm = nn.utils.clip_grad_norm_(net.parameters(), clip)
+                        optimizer.step()
+                        average.update(net, step)
+                        tally.add(losses.detach(), t)
+                        done, samples = step + 1, samples + len(losses)
+                        bar.update()
+                        if done % save_every == 0 or done == steps or interrupted():
+                            save()
+                        if interrupted() and done < end:
+                            break
+                    else:
+                        check()
+                        mean, *by_level = tally.means()
+                        pace = (samples - before) / (time.perf_counter() - clock)
+                        state = State(done, mean, by_level, float(norm), rate, pace, samples, average)
+                        bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
+                        if log is not None:
+                            with named(log.name):
+                                log.write(state.line() + "\n")
+                                log.flush()
+                    if interrupted():
                         save()
-                    if interrupted() and done < end:
-                        break
-                else:
-                    check()
-                    mean, *by_level = tally.means()
-                    pace = (samples - before) / (time.perf_counter() - clock)
-                    state = State(done, mean, by_level, float(norm), rate, pace, samples, average)
-                    bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
-                    if log is not None:
-                        with named(log.name):
-                            log.write(state.line() + "\n")
-                            log.flush()
-                if interrupted():
-                    save()
-                    raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
-            yield state
-    except (GeneratorExit, KeyboardInterrupt):  # between two steps, so the state is whole
-        with deferred_interrupt() as interrupted:
-            save()
-        if interrupted():
-            raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else "")) from None
-        raise
-    finally:
-        bar.close()
-        if log is not None:
-            log.close()
-        net.eval()
+                        raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else ""))
+                yield state
+        except (GeneratorExit, KeyboardInterrupt):  # between two steps, so the state is whole
+            with deferred_interrupt() as interrupted:
+                save()
+            if interrupted():
+                raise KeyboardInterrupt(f"stopped after step {done}" + (f", saved in {path}" if path else "")) from None
+            raise
