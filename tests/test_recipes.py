@@ -72,7 +72,7 @@ def test_every_row_is_measured(trained, name):
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_row_ships_with_an_honest_header(name):
     path = runs.shipped(name)
-    row, header = recipes.get(name), checkpoint.verify(path)
+    row, header = recipes.get(name), checkpoint.read(path)[1]
     assert HEADER <= header.keys() and header["recipe"] == name and header["scale"] in ("laptop", "gpu")
     assert path.stat().st_size <= row.budget and path.stat().st_size <= 15_000_000
     metric = header["metrics"][row.metric]

@@ -164,11 +164,6 @@ def shown(names: list[str]) -> str:
     return ", ".join(clean(name if len(name) <= 60 else f"{name[:57]}...") for name in names[:3])
 
 
-def verify(path: Path) -> Header:
-    """Read the whole file and return its header; CheckpointError when it is damaged or foreign."""
-    return read(path)[1]
-
-
 def load_into(net: torch.nn.Module, tensors: dict[str, Tensor], source: str, partly: bool = False) -> None:
     """Copy tensors into the network, in its own dtype; CheckpointError naming what is missing, odd or misshapen.
 
